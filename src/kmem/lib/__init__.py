@@ -1,0 +1,1 @@
+"""Data structures in simulated RAM and the one place that compiles: typed pointers, lists, trees, bit operations."""

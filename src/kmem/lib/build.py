@@ -1,0 +1,218 @@
+"""Compile the model once, keep the object code, load it without Numba.
+
+``python -m kmem.lib.build [RELEASE]`` compiles with a progress line (about 20 s) into the user's cache; a run finds it there by a
+key made of the model's source, the release's layout and the versions of the tools, loads it with llvmlite alone (about 50 ms)
+and compiles only if it is missing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kmem.errors import InternalError
+
+FAULTED = 1 << 63
+"""What an entry returns (as an unsigned number) when compiled code gave up; see the fault record for why."""
+
+MODEL = ("kmem.mm.core",)
+"""Modules whose import registers every entry."""
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_SOURCES = ("abi", "lib", "machine/ram.py", "mm")
+_CODE = 0xC0DE
+
+
+def cache_dir() -> Path:
+    """Where compiled code is kept: $KMEM_CACHE, else $XDG_CACHE_HOME/kmem, else ~/.cache/kmem."""
+    own = os.environ.get("KMEM_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "kmem"
+
+
+def _key(release: str) -> str:
+    digest = hashlib.sha256(release.encode())
+    for name in _SOURCES:
+        path = _PACKAGE / name
+        files = [path] if path.is_file() else sorted(path.rglob("*.py"))
+        for file in files:
+            digest.update(file.read_bytes())
+    digest.update((_PACKAGE / "abi" / "releases" / f"{release}.structs.json").read_bytes())
+    with open("/proc/cpuinfo", "rb") as cpuinfo:
+        digest.update(b"".join(line for line in cpuinfo.read().split(b"\n\n")[0].splitlines(True) if line.startswith(b"flags")))
+    return digest.hexdigest()[:24]
+
+
+def object_path(release: str) -> Path:
+    """The object file for *release* as the sources are now (it may not exist yet)."""
+    return cache_dir() / "core" / f"{release}-{_key(release)}.o"
+
+
+def build(release: str) -> Path:
+    """Compile the model for *release* in a process of its own, unless it is there already."""
+    path = object_path(release)
+    if not path.exists():
+        env = dict(os.environ, KMEM_CORE="compile", KMEM_RELEASE=release, NUMBA_DISABLE_JIT="0")
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), env.get("PYTHONPATH", "")]))
+        done = subprocess.run([sys.executable, "-m", "kmem.lib.build", "--child", release, str(path)], env=env)
+        if done.returncode or not path.exists():
+            raise InternalError(
+                f"compiling the allocator core for {release} failed",
+                remedy="run `./dev setup` and report what it prints; NUMBA_DISABLE_JIT=1 runs without compiling",
+            )
+    return path
+
+
+def _compile(release: str, path: Path) -> None:
+    """Runs in the child: import the model, compile every entry, write object code and index."""
+    from numba.core.compiler_lock import global_compiler_lock
+
+    with global_compiler_lock:
+        _link_only_once()
+        _compile_locked(release, path)
+
+
+def _link_only_once() -> None:
+    """Make Numba leave each function's module alone until the end.
+
+    As it stands every function is linked with all that it calls, optimised and turned into machine code by itself, which takes
+    180 s here; linking everything once and optimising that takes a tenth.
+    """
+    from numba.core.codegen import CPUCodeLibrary
+    from numba.core.cpu import CPUContext
+
+    def finalize(self: Any) -> None:
+        self._finalized = True
+
+    CPUCodeLibrary.finalize = finalize
+    CPUContext.get_executable = lambda self, library, fndesc, env: [].append  # a builtin of its own: a key, never called
+
+
+def _link(library: Any) -> Any:
+    """One optimised LLVM module of *library* and everything it needs, of which only the entries are visible."""
+    final = library._final_module
+    seen: set[int] = set()
+
+    def visit(needed: Any) -> None:
+        for inner in needed._linking_libraries:
+            if id(inner) not in seen:
+                seen.add(id(inner))
+                visit(inner)
+                final.link_in(inner._final_module, preserve=True)
+
+    visit(library)
+    for function in final.functions:
+        if not function.is_declaration and not function.name.startswith("kmem_"):
+            function.linkage = "internal"
+    library._optimize_final_module()
+    final.verify()
+    return final
+
+
+def _compile_locked(release: str, path: Path) -> None:
+    from llvmlite import ir
+    from numba.core import types
+    from numba.core.registry import cpu_target
+
+    from kmem.lib import jit
+
+    started = time.monotonic()
+    for name in MODEL:
+        importlib.import_module(name)
+    tty = sys.stderr.isatty()
+    context = cpu_target.target_context
+    library = context.codegen().create_library("kmem")
+    module = library.create_ir_module("kmem_entries")
+    word = types.int64
+    i64 = ir.IntType(64)
+    for number, (name, (function, count)) in enumerate(sorted(jit.ENTRIES.items()), 1):
+        if tty:
+            print(f"\rcompiling the allocator core for {release}: {number}/{len(jit.ENTRIES)} {name:<32}", end="", file=sys.stderr)
+        dispatcher = jit.jit(function)
+        argtypes = (word,) * (count + 1)
+        dispatcher.compile(argtypes)  # type: ignore[attr-defined]
+        result = dispatcher.overloads[argtypes]  # type: ignore[attr-defined]
+        library.add_linking_library(result.library)
+        wrapper = ir.Function(module, ir.FunctionType(i64, [i64] * (count + 1)), name=f"kmem_{name}")
+        builder = ir.IRBuilder(wrapper.append_basic_block("entry"))
+        callee = context.declare_function(module, result.fndesc)
+        restype = result.signature.return_type
+        status, value = context.call_conv.call_function(builder, callee, restype, argtypes, list(wrapper.args))
+        if restype == types.boolean:
+            value = builder.zext(value, i64)
+        elif restype == types.none:
+            value = i64(0)
+        elif not isinstance(restype, types.Integer):
+            raise TypeError(f"entry {name} returns {restype}, not an integer")
+        builder.ret(builder.select(status.is_error, i64(-(1 << 63)), value))
+    library.add_ir_module(module)
+    code = context.codegen()._tm.emit_object(_link(library))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    index = json.dumps({name: count for name, (_, count) in sorted(jit.ENTRIES.items())}).encode()
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(len(index).to_bytes(8, "little") + index + code)
+    partial.rename(path)
+    seconds = time.monotonic() - started
+    line = f"compiled the allocator core for {release}: {len(jit.ENTRIES)} entries, {len(code) // 1024} KiB, {seconds:.0f} s"
+    print(f"\r{line:<100}" if tty else line, file=sys.stderr)
+
+
+class Loaded:
+    """The compiled model: C functions by entry name."""
+
+    def __init__(self, release: str) -> None:
+        import llvmlite.binding as llvm
+
+        image = build(release).read_bytes()
+        size = int.from_bytes(image[:8], "little")
+        self.index: dict[str, int] = json.loads(image[8 : 8 + size])
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(image[8 + size :]))
+        self._engine.finalize_object()
+
+    def address(self, name: str) -> int:
+        """Host address of the entry's C function ``int64_t f(int64_t ram, int64_t...)``."""
+        return int(self._engine.get_function_address(f"kmem_{name}"))
+
+    def function(self, name: str) -> Callable[..., int]:
+        """The entry as a Python callable over ctypes."""
+        kind = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_int64] * (self.index[name] + 1))
+        made: Any = kind(self.address(name))
+        return made  # type: ignore[no-any-return]
+
+
+_loaded: dict[str, Loaded] = {}
+
+
+def loaded(release: str) -> Loaded:
+    """The compiled model for *release*, loaded once a process."""
+    if release not in _loaded:
+        _loaded[release] = Loaded(release)
+    return _loaded[release]
+
+
+def main(argv: list[str]) -> int:
+    """``python -m kmem.lib.build [RELEASE]``."""
+    if argv[:1] == ["--child"]:
+        _compile(argv[1], Path(argv[2]))
+        return 0
+    build(argv[0] if argv else "6.1")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

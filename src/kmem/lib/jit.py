@@ -1,0 +1,98 @@
+"""The one place that chooses how model code runs, and the only one that says ``njit``.
+
+Model code (the allocators) is written once. It runs in one of two ways:
+
+* **compiled** (the normal one): :mod:`kmem.lib.build` imports the model with ``KMEM_CORE=compile`` set, in a process of its own,
+  and keeps the machine code; a run loads that and never imports Numba or the model's source;
+* **interpreted**, with ``NUMBA_DISABLE_JIT=1``: the same source as plain Python, 1,000 times slower, for debugging and as the
+  proof that both reach the same RAM.
+
+Model code takes everything that touches memory from here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+COMPILING = os.environ.get("KMEM_CORE") == "compile"
+INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+
+if COMPILING:
+    from kmem.lib.ptrtype import (  # noqa: F401  (one surface, two implementations)
+        address,
+        bswap64,
+        container_of,
+        copy,
+        ctz,
+        fill,
+        fls64,
+        load8,
+        load16,
+        load32,
+        load64,
+        lshr,
+        mul64,
+        offsetof,
+        ptr,
+        root,
+        shl,
+        sizeof,
+        store8,
+        store16,
+        store32,
+        store64,
+        ult,
+        unwind,
+        upcall,
+    )
+else:
+    from kmem.lib.raw import (  # noqa: F401
+        address,
+        bswap64,
+        container_of,
+        copy,
+        ctz,
+        fill,
+        fls64,
+        load8,
+        load16,
+        load32,
+        load64,
+        lshr,
+        mul64,
+        offsetof,
+        ptr,
+        root,
+        shl,
+        sizeof,
+        store8,
+        store16,
+        store32,
+        store64,
+        ult,
+        unwind,
+        upcall,
+    )
+
+ENTRIES: dict[str, tuple[Callable[..., Any], int]] = {}
+"""Functions that Python may call, with the number of integers that they take after the RAM."""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def jit(function: _F) -> _F:
+    """Mark a function of the model: compiled with the others, or left as it is."""
+    if not COMPILING:
+        return function
+    import numba
+
+    compiled: _F = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return compiled
+
+
+def entry(function: _F) -> _F:
+    """Mark a function ``f(ram, *integers) -> integer`` that Python calls. Stands below the kernel function that it wraps."""
+    ENTRIES[function.__name__] = (function, function.__code__.co_argcount - 1)
+    return jit(function)

@@ -1,0 +1,222 @@
+"""Booting the memory: where everything lies in physical memory, and in which order it comes to life.
+
+::
+
+    0        1 MiB reserved (firmware)             16 MiB kernel image: text stubs, then ``kdata``, then the top page table
+    1 MiB …  16 MiB ZONE_DMA                       … 4 GiB ZONE_DMA32 … ZONE_NORMAL
+    top      page tables, struct pages, pgdat, per-cpu units, small boot-time objects (memblock, from the top down)
+"""
+
+from __future__ import annotations
+
+from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, START_KERNEL_MAP, VMEMMAP_START
+from kmem.lib.cstruct import s64
+from kmem.machine.ram import Ram
+from kmem.mm.binding import Core
+from kmem.mm.config import BootConfig
+from kmem.mm.mm_types import KDATA_ADDRESS, KMALLOC_SLOTS, kdata, kmem_cache, pglist_data, vmap_area
+from kmem.mm.view import View
+
+PAGE = 4096
+PMD, PUD, PGD = 1 << 21, 1 << 30, 1 << 39
+IMAGE_PHYS = KERNEL_TEXT - START_KERNEL_MAP
+IMAGE_SIZE = 4 << 20
+IMAGE_TABLES = IMAGE_PHYS + (3 << 20)
+"""The top page table and those of the image itself; CR3 must lie below 4 GiB."""
+
+RW_GLOBAL_NX = (1 << 63) | 0x163
+RWX_GLOBAL = 0x163
+ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable", "Device")
+PERCPU_STATIC, PERCPU_RESERVED, PERCPU_UNIT = 212992, 8192, 1 << 20
+_KMALLOC_NAMES = ("kmalloc", "kmalloc-cg", "kmalloc-rcl", "dma-kmalloc")
+_SIZES = ("", "96", "192", "8", "16", "32", "64", "128", "256", "512", "1k", "2k", "4k", "8k")
+
+
+def e820(ram: int) -> list[tuple[int, int]]:
+    """Usable physical memory as a PC's firmware reports it: a hole at 640 KiB, 128 KiB of tables below the top, PCI below 4 GiB."""
+    low = min(ram, 3 << 30)
+    usable = [(0, 0x9FC00), (0x100000, low - (128 << 10))]
+    if ram > low:
+        usable.append((4 << 30, (4 << 30) + ram - low))
+    return usable
+
+
+def ram_end(ram: int) -> int:
+    """The highest physical address plus one, of a machine with *ram* bytes."""
+    return ram if ram <= 3 << 30 else (4 << 30) + ram - (3 << 30)
+
+
+class Memblock:
+    """The allocator before the allocator: takes from the top of the highest memory, never gives back."""
+
+    def __init__(self, usable: list[tuple[int, int]]) -> None:
+        self.free = [[max(first, 1 << 20), last & -PAGE] for first, last in usable if last > 1 << 20]
+        self.free = _without(self.free, IMAGE_PHYS, IMAGE_PHYS + IMAGE_SIZE)
+        self.taken = 0
+
+    def alloc(self, size: int, align: int = PAGE) -> int:
+        """``memblock_phys_alloc()``: zeroed (fresh RAM is), or MemoryError."""
+        size = -(-size // PAGE) * PAGE
+        for block in reversed(self.free):
+            start = (block[1] - size) & -align
+            if start >= block[0]:
+                if start + size < block[1]:
+                    self.free.insert(self.free.index(block) + 1, [start + size, block[1]])
+                block[1] = start
+                self.taken += size
+                return start
+        raise MemoryError("boot needs more memory than there is")
+
+
+def _without(ranges: list[list[int]], start: int, end: int) -> list[list[int]]:
+    kept = []
+    for first, last in ranges:
+        if first < start:
+            kept.append([first, min(last, start)])
+        if last > end:
+            kept.append([max(first, end), last])
+    return [block for block in kept if block[1] > block[0]]
+
+
+class MemoryBoot:
+    """Brings up the mm on a fresh *ram*; what others need to know of the layout stays in its attributes."""
+
+    def __init__(self, ram: Ram, core: Core, config: BootConfig) -> None:
+        self.ram, self.core, self.config = ram, core, config
+        self.view = View(ram)
+        self.usable = e820(config.ram)
+        self.memblock = Memblock(self.usable)
+        self.cr3 = IMAGE_TABLES
+        self._next_image_table = IMAGE_TABLES + PAGE
+        self._tables: dict[tuple[int, int], int] = {}
+
+    def run(self) -> None:
+        """Everything, in the kernel's order."""
+        self._variables()
+        self._mem_map()
+        self._page_tables()
+        self._percpu()
+        self._zones()
+        self._free_memory()
+        self.core.k_setup_per_cpu_pageset()
+        self._slab()
+        cache = self.core.k_kmem_cache_create(self._string("vmap_area"), vmap_area.size, 0, 0x40000, 0, 0, 0)
+        self.core.k_vmalloc_init(cache)
+
+    def _variables(self) -> None:
+        k, config = self.view.kdata, self.config
+        k.page_offset_base = s64(PAGE_OFFSET)
+        k.vmalloc_base = s64(0xFFFFC90000000000)
+        k.vmemmap_base = s64(VMEMMAP_START)
+        k.max_pfn = self.ram.size >> 12
+        k.high_memory = s64(PAGE_OFFSET + self.ram.size)
+        k.nr_cpu_ids, k.nr_node_ids = config.cpus, 1
+        k.swapper_pg_dir = s64(PAGE_OFFSET + self.cr3)
+        for name in ("hardened", "freelist_random", "init_on_alloc", "init_on_free", "slab_nomerge"):
+            setattr(k, name, int(getattr(config, name)))
+        for name in ("slub_min_order", "slub_max_order", "slub_min_objects"):
+            setattr(k, name, getattr(config, name))
+        k.watermark_scale_factor = 10
+        k.random_state = s64((config.seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) | 1)
+        self.core.private.fail_after = -1
+
+    def _mem_map(self) -> None:
+        size = (self.ram.size >> 12) * 64
+        self.mem_map_size = -(-size // PMD) * PMD
+        self.mem_map = self.memblock.alloc(self.mem_map_size, PMD)
+        self.ram.place_mem_map(self.mem_map, self.mem_map_size)
+        blocks = self.ram.size // PMD + 16
+        self.view.kdata.pageblock_flags = s64(PAGE_OFFSET + self.memblock.alloc(blocks))
+
+    def _table(self, addr: int, level: int) -> int:
+        """Physical address of the table of *level* (0: PTEs … 3: the top) that maps *addr*, made on the way down."""
+        if level == 3:
+            return self.cr3
+        span = addr >> (12 + 9 * (level + 1))
+        found = self._tables.get((level, span))
+        if found is None:
+            found = self.memblock.alloc(PAGE) if self._next_image_table >= IMAGE_PHYS + IMAGE_SIZE else self._image_table()
+            self._tables[level, span] = found
+            self.core.k_map_table(self._table(addr, level + 1), addr, level + 1, found)
+        return found
+
+    def _image_table(self) -> int:
+        self._next_image_table += PAGE
+        return self._next_image_table - PAGE
+
+    def _map_2m(self, addr: int, phys: int, size: int, prot: int) -> None:
+        while size > 0:
+            chunk = min(size, PUD - addr % PUD)
+            self.core.k_map_2m(self._table(addr, 1), addr, phys, chunk // PMD, prot)
+            addr, phys, size = addr + chunk, phys + chunk, size - chunk
+
+    def _page_tables(self) -> None:
+        for first, last in self.usable:
+            start, end = first & -PMD, -(-last // PMD) * PMD
+            self._map_2m(PAGE_OFFSET + start, start, min(end, self.ram.size) - start, RW_GLOBAL_NX)
+        self._map_2m(KERNEL_TEXT, IMAGE_PHYS, PMD, RWX_GLOBAL & ~2)
+        self._map_2m(KERNEL_TEXT + PMD, IMAGE_PHYS + PMD, PMD, RW_GLOBAL_NX)
+        self._map_2m(VMEMMAP_START, self.mem_map, self.mem_map_size, RW_GLOBAL_NX)
+
+    def _percpu(self) -> None:
+        k = self.view.kdata
+        offsets = getattr(k, "__per_cpu_offset")  # noqa: B009  (the dunder name would be mangled here)
+        for cpu in range(self.config.cpus):
+            offsets[cpu] = s64(PAGE_OFFSET + self.memblock.alloc(PERCPU_UNIT))
+        k.pcpu_base_addr = offsets[0]
+        k.pcpu_unit_size = PERCPU_UNIT
+        k.pcpu_static_size = PERCPU_STATIC + PERCPU_RESERVED
+        k.pcpu_free_bytes = PERCPU_UNIT - PERCPU_STATIC - PERCPU_RESERVED
+        k.pcpu_map = s64(PAGE_OFFSET + self.memblock.alloc(PERCPU_UNIT // 8))
+
+    def _zones(self) -> None:
+        k = self.view.kdata
+        pgdat = PAGE_OFFSET + self.memblock.alloc(pglist_data.size)
+        node = self.view.ptr(pglist_data, pgdat)
+        node.node_id = 0
+        node.nr_zones = 3
+        k.node_data[0] = node
+        limits = (0x1000, 16 << 20, 4 << 30, self.ram.size)
+        for index, name in enumerate(ZONE_NAMES):
+            first, last = (limits[index], min(limits[index + 1], self.ram.size)) if index < 3 else (0, 0)
+            present = [(max(a, first), min(b, last)) for a, b in self.usable]
+            present = [(-(-a // PAGE), b // PAGE) for a, b in present if b > a]
+            end = max((b for _, b in present), default=first // PAGE)
+            pages = sum(b - a for a, b in present)
+            start_pfn, spanned = (first // PAGE, end - first // PAGE) if pages else (0, 0)
+            self.core.k_init_zone(pgdat, index, start_pfn, spanned, pages, self._string(name))
+            if spanned:
+                self.core.k_memmap_init(start_pfn, start_pfn + spanned, index, 0)
+        node.node_start_pfn = 1
+        node.node_present_pages = sum((b >> 12) - (-(-max(a, PAGE) // PAGE)) for a, b in self.usable)
+        node.node_spanned_pages = (max(b for _, b in self.usable) >> 12) - 1
+
+    def _free_memory(self) -> None:
+        # What boot still needs it must take before memblock hands over.
+        self.boot_caches = self.memblock.alloc(5 * PAGE)
+        self.names = self.memblock.alloc(PAGE)
+        for first, last in self.memblock.free:
+            # a block never crosses a zone: zones begin at multiples of the largest block
+            self.core.k_memblock_free_range(-(-first // PAGE), last // PAGE)
+        self.core.k_build_zonelists(0)
+        self.core.k_setup_watermarks()
+
+    def _slab(self) -> None:
+        for kind, prefix in enumerate(_KMALLOC_NAMES):
+            for index, size in enumerate(_SIZES):
+                at = self.names + (kind * KMALLOC_SLOTS + index) * 32
+                text = f"{prefix}-{size}".encode() if size else (b"kmem_cache_node", b"kmem_cache", b"", b"")[kind]
+                self.ram.mem[at : at + len(text)] = text
+        assert kmem_cache.size <= 8192 + 512
+        self.core.k_kmem_cache_init(PAGE_OFFSET + self.boot_caches, PAGE_OFFSET + self.names)
+
+    def _string(self, text: str) -> int:
+        """Put a C string into the kernel image and return its address."""
+        k = self.view.kdata
+        used = k.strings_used
+        raw = text.encode() + b"\0"
+        base = KDATA_ADDRESS + kdata.field("strings").offset + used
+        at = base - START_KERNEL_MAP
+        self.ram.mem[at : at + len(raw)] = raw
+        k.strings_used = used + len(raw)
+        return base

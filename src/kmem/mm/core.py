@@ -1,0 +1,7 @@
+"""Everything that is compiled. Importing this registers every entry (:data:`kmem.lib.jit.ENTRIES`)."""
+
+from __future__ import annotations
+
+from kmem.mm import kmalloc, mm_init, page_alloc, page_free, percpu, slub_geometry, util, vmalloc
+
+MODULES = (page_free, page_alloc, percpu, slub_geometry, kmalloc, vmalloc, util, mm_init)

@@ -1,0 +1,243 @@
+"""kmalloc and its family: the calls that drivers make (mm/slab_common.c, include/linux/slab.h; 6.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kmem.abi.gfp import __GFP_COMP
+from kmem.lib.jit import address, copy, entry, fill, jit, load32, ptr
+from kmem.mm import places
+from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, emit, may_fail
+from kmem.mm.mm_types import kmem_cache
+from kmem.mm.mmzone import PAGE_SIZE, compound_order, kernel, page_slab, page_to_virt, virt_to_head_page
+from kmem.mm.page_alloc import alloc_pages_node
+from kmem.mm.page_free import free_pages
+from kmem.mm.slab_common import (
+    KMALLOC_MAX_CACHE_SIZE,
+    kmalloc_slab,
+    kmem_cache_create,
+    kmem_cache_destroy,
+    kmem_cache_init,
+)
+from kmem.mm.slub import flush_all, kmem_cache_free_one, shrink_node, slab_alloc_node, slab_free
+from kmem.mm.slub_debug import SLAB_STORE_USER, get_info_end, kmem_cache_debug
+from kmem.mm.slub_freelist import slab_of_page, virt_to_slab
+from kmem.mm.slub_geometry import get_order
+from kmem.mm.slub_node import get_node
+from kmem.mm.upcalls import UP_WRONG_CACHE, tell, warn
+
+ZERO_SIZE_PTR = 16
+"""What an allocation of 0 bytes gives: not NULL, and not to be touched."""
+
+
+@jit
+def zero_or_null(p: int) -> bool:
+    """``ZERO_OR_NULL_PTR(x)``."""
+    return 0 <= p <= ZERO_SIZE_PTR
+
+
+@jit
+def kmalloc_large_node(k: Any, size: int, gfp: int, node: int) -> int:
+    """``__kmalloc_large_node()``: whole pages, compound, for sizes above 8 KiB."""
+    p = alloc_pages_node(k, gfp | __GFP_COMP, get_order(size), max(node, 0))
+    return page_to_virt(p) if p else 0
+
+
+@jit
+def kmalloc_node(k: Any, size: int, gfp: int, node: int) -> int:
+    """``__kmalloc_node()``: *size* bytes, physically contiguous; 0 on failure, ZERO_SIZE_PTR for nothing."""
+    if size > KMALLOC_MAX_CACHE_SIZE or size < 0:
+        got = kmalloc_large_node(k, size, gfp, node) if size > 0 and may_fail(k, gfp) else 0
+        emit(k, KMALLOC, got, size, PAGE_SIZE << get_order(size) if size > 0 else 0, gfp, node, 0, get_order(max(size, 1)))
+        return got
+    if size == 0:
+        return ZERO_SIZE_PTR
+    s = kmalloc_slab(k, size, gfp)
+    got = slab_alloc_node(k, s, gfp, node, size) if may_fail(k, gfp) else 0
+    emit(k, KMALLOC, got, size, s.size, gfp, node, address(s), 0)
+    return got
+
+
+@jit
+def free_large_kmalloc(k: Any, p: Any, obj: int) -> None:
+    """``free_large_kmalloc()``: order 0 means that it never was one, which the kernel warns about (and frees anyway)."""
+    order = compound_order(p)
+    if order == 0:
+        warn(k, places.KFREE_NOT_SLAB, obj, address(p))
+    free_pages(k, p, order)
+
+
+@jit
+def kfree(k: Any, obj: int) -> None:
+    """``void kfree(const void *object)``: NULL and ZERO_SIZE_PTR do nothing; nothing else is checked, as in C."""
+    emit(k, KFREE, obj, 0, 0, 0, -1, 0, 0)
+    if zero_or_null(obj):
+        return
+    p = virt_to_head_page(k, obj)
+    if not page_slab(p):
+        free_large_kmalloc(k, p, obj)
+        return
+    sl = slab_of_page(p)
+    slab_free(k, sl.slab_cache, sl, obj, obj, 1)
+
+
+@jit
+def ksize(k: Any, obj: int) -> int:
+    """``size_t ksize(const void *object)``: the bytes that really belong to the object."""
+    if zero_or_null(obj):
+        return 0
+    p = virt_to_head_page(k, obj)
+    if not page_slab(p):
+        return PAGE_SIZE << compound_order(p)
+    return slab_ksize(slab_of_page(p).slab_cache)
+
+
+@jit
+def slab_ksize(s: Any) -> int:
+    """``slab_ksize()``: with checks on, no more than what was declared."""
+    if s.flags & 0xC00:
+        return s.object_size
+    if s.flags & (0x80000 | SLAB_STORE_USER):
+        return s.inuse
+    return s.size
+
+
+@jit
+def krealloc(k: Any, p: int, size: int, gfp: int) -> int:
+    """``void *krealloc(const void *p, size_t new_size, gfp_t flags)``: moves only if the object is too small."""
+    if size == 0:
+        kfree(k, p)
+        return ZERO_SIZE_PTR
+    old = ksize(k, p)
+    if not zero_or_null(p) and old >= size:
+        return p
+    got = kmalloc_node(k, size, gfp, -1)
+    if got and not zero_or_null(p):
+        copy(k, got, p, min(old, size))
+        kfree(k, p)
+    return got
+
+
+@jit
+def kmem_cache_alloc(k: Any, s: Any, gfp: int, node: int) -> int:
+    """``void *kmem_cache_alloc_node(struct kmem_cache *s, gfp_t gfpflags, int node)``."""
+    got = slab_alloc_node(k, s, gfp, node, s.object_size) if may_fail(k, gfp) else 0
+    emit(k, KMEM_CACHE_ALLOC, got, s.object_size, s.size, gfp, node, address(s), 0)
+    return got
+
+
+@jit
+def kmem_cache_free(k: Any, s: Any, obj: int) -> None:
+    """``void kmem_cache_free(struct kmem_cache *s, void *x)``: with hardening or checks, to the cache it really came from."""
+    if obj == 0:
+        return
+    if k.hardened or kmem_cache_debug(s):
+        real = virt_to_slab(k, obj).slab_cache
+        if real and real != s:
+            tell(k, UP_WRONG_CACHE, address(s), address(real), obj, 0)
+            s = real
+    emit(k, KMEM_CACHE_FREE, obj, 0, 0, 0, -1, address(s), 0)
+    kmem_cache_free_one(k, s, obj)
+
+
+@entry
+def k_kmem_cache_init(ram: Any, boot_caches: int, names: int) -> int:
+    """Entry for :func:`kmem_cache_init`."""
+    kmem_cache_init(kernel(ram), boot_caches, names)
+    return 0
+
+
+@entry
+def k_kmalloc(ram: Any, size: int, gfp: int, node: int) -> int:
+    """Entry for :func:`kmalloc_node`."""
+    return kmalloc_node(kernel(ram), size, gfp, node)
+
+
+@entry
+def k_kfree(ram: Any, obj: int) -> int:
+    """Entry for :func:`kfree`."""
+    kfree(kernel(ram), obj)
+    return 0
+
+
+@entry
+def k_ksize(ram: Any, obj: int) -> int:
+    """Entry for :func:`ksize`."""
+    return ksize(kernel(ram), obj)
+
+
+@entry
+def k_krealloc(ram: Any, p: int, size: int, gfp: int) -> int:
+    """Entry for :func:`krealloc`."""
+    return krealloc(kernel(ram), p, size, gfp)
+
+
+@entry
+def k_kmem_cache_create(ram: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int) -> int:
+    """Entry for :func:`kmem_cache_create`; *name* is the address of a C string."""
+    return address(kmem_cache_create(kernel(ram), name, size, align, flags, ctor, useroffset, usersize))
+
+
+@entry
+def k_kmem_cache_destroy(ram: Any, s: int) -> int:
+    """Entry for :func:`kmem_cache_destroy`."""
+    k = kernel(ram)
+    return kmem_cache_destroy(k, ptr(kmem_cache, s, k))
+
+
+@entry
+def k_kmem_cache_alloc(ram: Any, s: int, gfp: int, node: int) -> int:
+    """Entry for :func:`kmem_cache_alloc`."""
+    k = kernel(ram)
+    return kmem_cache_alloc(k, ptr(kmem_cache, s, k), gfp, node)
+
+
+@entry
+def k_kmalloc_trace(ram: Any, s: int, gfp: int, node: int, size: int) -> int:
+    """``void *kmalloc_node_trace(struct kmem_cache *s, gfp_t gfpflags, int node, size_t size)``: inlined kmalloc."""
+    k = kernel(ram)
+    cache = ptr(kmem_cache, s, k)
+    got = slab_alloc_node(k, cache, gfp, node, size) if may_fail(k, gfp) else 0
+    emit(k, KMALLOC, got, size, cache.size, gfp, node, s, 0)
+    return got
+
+
+@entry
+def k_kmem_cache_free(ram: Any, s: int, obj: int) -> int:
+    """Entry for :func:`kmem_cache_free`."""
+    k = kernel(ram)
+    kmem_cache_free(k, ptr(kmem_cache, s, k), obj)
+    return 0
+
+
+@entry
+def k_kmem_cache_shrink(ram: Any, s: int) -> int:
+    """``int kmem_cache_shrink(struct kmem_cache *s)``: 0 if nothing is left."""
+    k = kernel(ram)
+    cache = ptr(kmem_cache, s, k)
+    flush_all(k, cache)
+    left = 0
+    for node in range(k.nr_node_ids):
+        n = get_node(cache, node)
+        shrink_node(k, cache, n)
+        left += n.nr_slabs
+    return 1 if left else 0
+
+
+@entry
+def k_orig_size(ram: Any, obj: int) -> int:
+    """``get_orig_size()``: what kmalloc was asked for, where slub_debug keeps it; else 0."""
+    k = kernel(ram)
+    s = virt_to_slab(k, obj).slab_cache
+    if s.flags & SLAB_STORE_USER and s.flags & 0x1000:
+        return load32(k, obj + get_info_end(s) + 64)
+    return 0
+
+
+@entry
+def k_wipe(ram: Any, addr: int, n: int) -> int:
+    """``memset(addr, 0, n)`` in a linear window, for kfree_sensitive."""
+    fill(kernel(ram), addr, 0, n)
+    return 0
+
+

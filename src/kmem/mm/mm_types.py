@@ -1,0 +1,150 @@
+"""The structs that the model works on: the release's own by layout, and a few of ours.
+
+``kdata`` holds the kernel's global variables, in the data section of the simulated kernel image: a module that links against
+``kmalloc_caches`` or ``node_data`` reads these very words. ``private`` is outside RAM: bounds, fault record, event ring.
+"""
+
+from __future__ import annotations
+
+from kmem.lib import kstructs
+from kmem.lib.cstruct import IMAGE, PRIVATE, PRIVATE_SIZE, private_struct, s64
+
+_known = kstructs.Struct.registry
+page = _known["page"]
+slab = _known["slab"]
+zone = _known["zone"]
+free_area = _known["free_area"]
+zonelist = _known["zonelist"]
+zoneref = _known["zoneref"]
+pglist_data = _known["pglist_data"]
+per_cpu_pages = _known["per_cpu_pages"]
+per_cpu_zonestat = _known["per_cpu_zonestat"]
+kmem_cache = _known["kmem_cache"]
+kmem_cache_cpu = _known["kmem_cache_cpu"]
+kmem_cache_node = _known["kmem_cache_node"]
+kmem_cache_order_objects = _known["kmem_cache_order_objects"]
+track = _known["track"]
+vm_struct = _known["vm_struct"]
+vmap_area = _known["vmap_area"]
+
+event = private_struct(
+    "kmem_event",
+    [
+        ("time", "u64"),
+        ("kind", "u32"),
+        ("cpu", "u16"),
+        ("context", "u16"),
+        ("task", "u64"),
+        ("call_site", "u64"),
+        ("ptr", "u64"),
+        ("requested", "u64"),
+        ("allocated", "u64"),
+        ("gfp", "u32"),
+        ("node", "s32"),
+        ("cache", "u64"),
+        ("order", "u64"),
+    ],
+    PRIVATE,
+)
+"""One event (DESIGN: the same schema whether a run or a recording made it). *cache* is the address of the kmem_cache."""
+
+EVENT_RING = 16384
+
+private = private_struct(
+    "kmem_private",
+    [
+        ("ram_size", "u64"),
+        ("mem_map_phys", "u64"),
+        ("mem_map_size", "u64"),
+        ("fault_address", "u64"),
+        ("fault_size", "u64"),
+        ("fault_write", "u64"),
+        ("upcall", "u64"),
+        ("upcall_failed", "u64"),
+        ("listening", "u64"),
+        ("events", "u64"),
+        ("call_site", "u64"),
+        ("time", "u64"),
+        ("task", "u64"),
+        ("cpu", "u32"),
+        ("context", "u32"),
+        ("fail_after", "s64"),
+        ("allocations", "u64"),
+        ("ring", f"[{EVENT_RING}]struct kmem_event"),
+    ],
+    PRIVATE,
+)
+assert private.size <= PRIVATE_SIZE
+PRIVATE_AT = -PRIVATE_SIZE
+
+NR_KMALLOC_TYPES, KMALLOC_SLOTS = 4, 14
+MAX_NODES = 64
+NR_VM_EVENTS = 32
+
+kdata = private_struct(
+    "kmem_kdata",
+    [
+        ("page_offset_base", "u64"),
+        ("vmalloc_base", "u64"),
+        ("vmemmap_base", "u64"),
+        ("phys_base", "u64"),
+        ("high_memory", "u64"),
+        ("max_pfn", "u64"),
+        ("nr_cpu_ids", "u32"),
+        ("nr_node_ids", "u32"),
+        ("slab_state", "u32"),
+        ("page_group_by_mobility_disabled", "u32"),
+        ("totalram_pages", "s64"),
+        ("swapper_pg_dir", "u64"),
+        ("pageblock_flags", "u64"),
+        # the boot's configuration
+        ("slub_debug", "u32"),
+        ("slab_nomerge", "u32"),
+        ("slub_min_order", "u32"),
+        ("slub_max_order", "u32"),
+        ("slub_min_objects", "u32"),
+        ("hardened", "u32"),
+        ("freelist_random", "u32"),
+        ("init_on_alloc", "u32"),
+        ("init_on_free", "u32"),
+        ("min_free_kbytes", "s32"),
+        ("watermark_scale_factor", "s32"),
+        ("random_state", "u64"),
+        # slab
+        ("kmem_cache", "*kmem_cache"),
+        ("kmem_cache_node", "*kmem_cache"),
+        ("slab_caches", "struct list_head"),
+        ("kmalloc_caches", f"[{NR_KMALLOC_TYPES}][{KMALLOC_SLOTS}]*kmem_cache"),
+        # vmalloc
+        ("vmap_area_list", "struct list_head"),
+        ("free_vmap_area_list", "struct list_head"),
+        ("purge_vmap_area_list", "struct list_head"),
+        ("vmap_area_root", "struct rb_root"),
+        ("free_vmap_area_root", "struct rb_root"),
+        ("vmap_area_cachep", "*kmem_cache"),
+        ("vmap_lazy_nr", "s64"),
+        ("nr_vmalloc_pages", "s64"),
+        # counters: work done, for `kmem compare` and /proc/vmstat
+        ("vm_events", f"[{NR_VM_EVENTS}]u64"),
+        ("vm_zone_stat", "[16]s64"),
+        ("vm_node_stat", "[64]s64"),
+        ("report", "[8]u64"),
+        # per-cpu
+        ("pcpu_base_addr", "u64"),
+        ("pcpu_unit_size", "u64"),
+        ("pcpu_static_size", "u64"),
+        ("pcpu_free_bytes", "u64"),
+        ("pcpu_map", "*"),
+        # large
+        ("node_data", f"[{MAX_NODES}]*pglist_data"),
+        ("__per_cpu_offset", "[8192]u64"),
+        ("strings", "[65536]u8"),
+        ("strings_used", "u64"),
+    ],
+    IMAGE,
+)
+"""Kernel variables. Names are the kernel's where it has them; the configuration block and the counters are ours."""
+
+KDATA_ADDRESS = 0xFFFFFFFF81200000
+KDATA = s64(KDATA_ADDRESS)
+"""Where ``kdata`` lies: 2 MiB above the kernel's text."""

@@ -1,0 +1,228 @@
+"""Zones, page frames and page blocks (include/linux/mmzone.h, page-flags.h, mm.h)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMALLOC_END, VMALLOC_START, VMEMMAP_START
+from kmem.lib.cstruct import s64
+from kmem.lib.jit import address, jit, load64, lshr, ptr, root, shl, store64, ult
+from kmem.mm.mm_types import KDATA, PRIVATE_AT, kdata, page, private
+
+PAGE_SHIFT, PAGE_SIZE = 12, 4096
+MAX_ORDER = 11
+"""Exclusive in 6.1: the largest block is order 10, 4 MiB."""
+PAGEBLOCK_ORDER = 9
+PAGEBLOCK_NR_PAGES = 1 << PAGEBLOCK_ORDER
+PAGE_ALLOC_COSTLY_ORDER = 3
+
+ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE, ZONE_DEVICE, MAX_NR_ZONES = range(6)
+MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_HIGHATOMIC, MIGRATE_ISOLATE, MIGRATE_TYPES = range(6)
+MIGRATE_PCPTYPES = 3
+
+WMARK_MIN, WMARK_LOW, WMARK_HIGH = range(3)
+
+PG_LOCKED, PG_REFERENCED, PG_UPTODATE, PG_DIRTY, PG_LRU, PG_ACTIVE, PG_WORKINGSET, PG_WAITERS = range(8)
+PG_ERROR, PG_SLAB, PG_OWNER_PRIV_1, PG_ARCH_1, PG_RESERVED, PG_PRIVATE, PG_PRIVATE_2, PG_WRITEBACK = range(8, 16)
+PG_HEAD = 16
+NODES_PGSHIFT, ZONES_PGSHIFT = 54, 51
+NODES_MASK, ZONES_MASK = 0x3FF, 0x7
+LAST_CPUPID = 0x1FFFFF << 30
+"""Every page that never ran under NUMA balancing has this field set; it shows as lastcpupid=0x1fffff."""
+PAGE_FLAGS_CHECK_AT_FREE = (
+    1 << PG_LRU | 1 << PG_LOCKED | 1 << PG_PRIVATE | 1 << PG_PRIVATE_2 | 1 << PG_WRITEBACK | 1 << PG_RESERVED | 1 << PG_SLAB | 1 << PG_ACTIVE
+)
+PAGE_FLAGS_CHECK_AT_PREP = (1 << 23) - 1
+
+PAGE_TYPE_NONE = 0xFFFFFFFF
+PG_BUDDY, PG_TABLE = 0x80, 0x400
+"""Page types clear their bit in ``page_type``."""
+
+NR_FREE_PAGES = 0
+"""Index into ``zone.vm_stat`` (enum zone_stat_item)."""
+NR_SLAB_RECLAIMABLE_B, NR_SLAB_UNRECLAIMABLE_B = 5, 6
+NR_KERNEL_STACK_KB, NR_PAGETABLE = 37, 38
+"""Indices into ``pgdat.vm_stat`` (enum node_stat_item)."""
+
+(
+    EV_PGALLOC,
+    EV_PGFREE,
+    EV_PCP_REFILL,
+    EV_EXTFRAG,
+    EV_SLAB_FASTPATH,
+    EV_SLAB_SLOWPATH,
+    EV_SLAB_NEW,
+    EV_SLAB_FREE_FAST,
+    EV_SLAB_FREE_SLOW,
+    EV_SLAB_DISCARD,
+    EV_ZEROED,
+    EV_PTE_SET,
+    EV_PTE_CLEAR,
+    EV_TLB_FLUSH,
+    EV_PAGE_TABLE,
+    EV_PGALLOC_FAIL,
+) = range(16)
+"""Indices into ``kdata.vm_events``: how much work the kernel did."""
+
+_DIRECT, _IMAGE, _VMEMMAP = s64(PAGE_OFFSET), s64(START_KERNEL_MAP), s64(VMEMMAP_START)
+_VMALLOC_START, _VMALLOC_END = s64(VMALLOC_START), s64(VMALLOC_END)
+
+
+@jit
+def kernel(ram: Any) -> Any:
+    """The kernel's variables in *ram*."""
+    return root(kdata, KDATA, ram)
+
+
+@jit
+def priv(k: Any) -> Any:
+    """The model's private area beside the RAM of *k*."""
+    return ptr(private, PRIVATE_AT, k)
+
+
+@jit
+def count_vm_events(k: Any, item: int, n: int) -> None:
+    """``count_vm_events()``: *n* more of *item*."""
+    k.vm_events[item] = k.vm_events[item] + n
+
+
+@jit
+def pfn_to_page(k: Any, pfn: int) -> Any:
+    """``struct page *pfn_to_page(unsigned long pfn)``."""
+    return ptr(page, _VMEMMAP + pfn * 64, k)
+
+
+@jit
+def page_to_pfn(p: Any) -> int:
+    """``unsigned long page_to_pfn(struct page *page)``."""
+    return (address(p) - _VMEMMAP) >> 6
+
+
+@jit
+def page_to_virt(p: Any) -> int:
+    """``void *page_to_virt(struct page *page)``: its address in the direct map."""
+    return _DIRECT + (page_to_pfn(p) << PAGE_SHIFT)
+
+
+@jit
+def virt_to_phys(x: int) -> int:
+    """``__phys_addr()``: direct map or kernel image."""
+    if ult(x, _IMAGE):
+        return x - _DIRECT
+    return x - _IMAGE
+
+
+@jit
+def phys_to_virt(x: int) -> int:
+    """``void *phys_to_virt(phys_addr_t address)``."""
+    return _DIRECT + x
+
+
+@jit
+def virt_to_page(k: Any, x: int) -> Any:
+    """``struct page *virt_to_page(const void *x)``; the direct map and the kernel image only, as in C unchecked."""
+    return pfn_to_page(k, virt_to_phys(x) >> PAGE_SHIFT)
+
+
+@jit
+def compound_head(p: Any) -> Any:
+    """The head of the compound page that *p* belongs to, or *p* (page-flags.h)."""
+    head = p.compound_head
+    if head & 1:
+        return ptr(page, head - 1, p)
+    return p
+
+
+@jit
+def virt_to_head_page(k: Any, x: int) -> Any:
+    """``struct page *virt_to_head_page(const void *x)``."""
+    return compound_head(virt_to_page(k, x))
+
+
+@jit
+def is_vmalloc_addr(x: int) -> int:
+    """``bool is_vmalloc_addr(const void *x)``."""
+    return 1 if _VMALLOC_START <= x <= _VMALLOC_END else 0
+
+
+@jit
+def page_zonenum(p: Any) -> int:
+    """``enum zone_type page_zonenum(const struct page *page)``."""
+    return lshr(p.flags, ZONES_PGSHIFT) & ZONES_MASK
+
+
+@jit
+def page_to_nid(p: Any) -> int:
+    """``int page_to_nid(const struct page *page)``."""
+    return lshr(p.flags, NODES_PGSHIFT) & NODES_MASK
+
+
+@jit
+def page_zone(k: Any, p: Any) -> Any:
+    """``struct zone *page_zone(const struct page *page)``."""
+    return k.node_data[page_to_nid(p)].node_zones[page_zonenum(p)]
+
+
+@jit
+def page_buddy(p: Any) -> bool:
+    """``PageBuddy(page)``: heads a free block."""
+    return p.page_type & (0xF0000000 | PG_BUDDY) == 0xF0000000
+
+
+@jit
+def set_buddy_order(p: Any, order: int) -> None:
+    """``set_buddy_order()``: order in ``private``, and PageBuddy."""
+    p.private = order
+    p.page_type = p.page_type & ~PG_BUDDY
+
+
+@jit
+def clear_buddy(p: Any) -> None:
+    """``__ClearPageBuddy`` and ``private`` = 0."""
+    p.page_type = p.page_type | PG_BUDDY
+    p.private = 0
+
+
+@jit
+def page_slab(p: Any) -> bool:
+    """``PageSlab(page)``."""
+    return p.flags & (1 << PG_SLAB) != 0
+
+
+@jit
+def page_head(p: Any) -> bool:
+    """``PageHead(page)``."""
+    return p.flags & (1 << PG_HEAD) != 0
+
+
+@jit
+def compound_order(p: Any) -> int:
+    """``unsigned int compound_order(struct page *page)``."""
+    if not page_head(p):
+        return 0
+    return (p + 1).compound_order
+
+
+# Page block bits: 4 a block, 16 blocks a word. The kernel keeps them by 128 MiB section; here all are in one array.
+
+
+@jit
+def _pageblock_word(k: Any, pfn: int) -> int:
+    return k.pageblock_flags + (lshr(pfn, PAGEBLOCK_ORDER + 4) << 3)
+
+
+@jit
+def get_pageblock_migratetype(k: Any, pfn: int) -> int:
+    """``get_pageblock_migratetype()``."""
+    shift = (lshr(pfn, PAGEBLOCK_ORDER) & 15) * 4
+    return lshr(load64(k, _pageblock_word(k, pfn)), shift) & 7
+
+
+@jit
+def set_pageblock_migratetype(k: Any, pfn: int, migratetype: int) -> None:
+    """``set_pageblock_migratetype()``."""
+    if k.page_group_by_mobility_disabled and migratetype < MIGRATE_PCPTYPES:
+        migratetype = MIGRATE_UNMOVABLE
+    word = _pageblock_word(k, pfn)
+    shift = (lshr(pfn, PAGEBLOCK_ORDER) & 15) * 4
+    store64(k, word, (load64(k, word) & ~shl(7, shift)) | shl(migratetype, shift))

@@ -1,0 +1,341 @@
+"""The page allocator's front: zones, watermarks, reserves, and what it means to fail (mm/page_alloc.c, 6.1).
+
+A request names the highest zone that it can use by its gfp mask; the node's zonelist is tried from there downwards. A zone may be
+used while its free pages stay above a watermark; below it only requests that may not sleep, or that free memory, go on.
+Simplified here: no swap and no page cache yet, so direct reclaim gives back what lies on per-cpu lists and reserved page blocks;
+compaction does not move pages.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kmem.abi.gfp import (
+    __GFP_COMP,
+    __GFP_DIRECT_RECLAIM,
+    __GFP_HIGH,
+    __GFP_KSWAPD_RECLAIM,
+    __GFP_MEMALLOC,
+    __GFP_MOVABLE,
+    __GFP_NOFAIL,
+    __GFP_NOMEMALLOC,
+    __GFP_NORETRY,
+    __GFP_NOWARN,
+    __GFP_RECLAIMABLE,
+    __GFP_RETRY_MAYFAIL,
+    __GFP_THISNODE,
+    __GFP_ZERO,
+)
+from kmem.lib.jit import address, entry, fill, jit, ptr
+from kmem.lib.list import list_empty
+from kmem.mm import places
+from kmem.mm.events import MM_PAGE_ALLOC, MM_PAGE_FREE, emit, may_fail
+from kmem.mm.mm_types import page
+from kmem.mm.mmzone import (
+    EV_PGALLOC_FAIL,
+    EV_ZEROED,
+    MAX_ORDER,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_PCPTYPES,
+    NR_FREE_PAGES,
+    PAGE_ALLOC_COSTLY_ORDER,
+    PAGE_SHIFT,
+    PAGEBLOCK_NR_PAGES,
+    PG_HEAD,
+    WMARK_LOW,
+    WMARK_MIN,
+    ZONE_DMA,
+    ZONE_DMA32,
+    ZONE_MOVABLE,
+    ZONE_NORMAL,
+    count_vm_events,
+    get_pageblock_migratetype,
+    kernel,
+    page_to_pfn,
+    page_to_virt,
+    set_pageblock_migratetype,
+    virt_to_page,
+)
+from kmem.mm.page_free import drain_all_pages, free_pages, mergeable
+from kmem.mm.page_rmqueue import (
+    ALLOC_CPUSET,
+    ALLOC_HIGHATOMIC,
+    ALLOC_KSWAPD,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NO_WATERMARKS,
+    ALLOC_NOFRAGMENT,
+    ALLOC_NON_BLOCK,
+    ALLOC_OOM,
+    ALLOC_RESERVES,
+    move_freepages_block,
+    no_page,
+    rmqueue,
+)
+from kmem.mm.upcalls import UP_ALLOC_FAILED, UP_OUT_OF_MEMORY, tell, warn
+
+COMPOUND_PAGE_DTOR = 1
+TAIL_MAPPING = 0xDEAD000000000400 - (1 << 64)
+
+
+@jit
+def gfp_zone(gfp: int) -> int:
+    """``enum zone_type gfp_zone(gfp_t flags)``: the highest zone that may be used (no highmem on x86-64)."""
+    if gfp & 0x01:
+        return ZONE_DMA
+    if gfp & 0x04:
+        return ZONE_DMA32
+    if gfp & 0x0A == 0x0A:
+        return ZONE_MOVABLE
+    return ZONE_NORMAL
+
+
+@jit
+def gfp_migratetype(gfp: int) -> int:
+    """``int gfp_migratetype(const gfp_t gfp_flags)``."""
+    return (gfp & (__GFP_MOVABLE | __GFP_RECLAIMABLE)) >> 3
+
+
+@jit
+def zone_watermark_ok(z: Any, order: int, mark: int, zoneidx: int, alloc_flags: int) -> bool:
+    """``__zone_watermark_ok()``: enough pages would remain, and a block of *order* is there."""
+    free = z.vm_stat[NR_FREE_PAGES] - ((1 << order) - 1)
+    if not alloc_flags & ALLOC_RESERVES:
+        free -= z.nr_reserved_highatomic
+    least = mark
+    if alloc_flags & ALLOC_MIN_RESERVE:
+        least -= least // 2
+        if alloc_flags & ALLOC_NON_BLOCK:
+            least -= least // 4
+    if alloc_flags & ALLOC_OOM:
+        least -= least // 2
+    if free <= least + z.lowmem_reserve[zoneidx]:
+        return False
+    if order == 0:
+        return True
+    for o in range(order, MAX_ORDER):
+        area = z.free_area[o]
+        if area.nr_free:
+            for mt in range(MIGRATE_PCPTYPES):
+                if not list_empty(area.free_list[mt]):
+                    return True
+            if alloc_flags & (ALLOC_HIGHATOMIC | ALLOC_OOM) and not list_empty(area.free_list[MIGRATE_HIGHATOMIC]):
+                return True
+    return False
+
+
+@jit
+def prep_compound_page(p: Any, order: int) -> None:
+    """``prep_compound_page()``: head and tails."""
+    p.flags = p.flags | (1 << PG_HEAD)
+    for i in range(1, 1 << order):
+        tail = p + i
+        tail.mapping = TAIL_MAPPING
+        tail.compound_head = address(p) + 1
+    first = p + 1
+    first.compound_dtor = COMPOUND_PAGE_DTOR
+    first.compound_order = order
+    first.compound_nr = 1 << order
+    first.compound_mapcount = -1
+    first.compound_pincount = 0
+
+
+@jit
+def prep_new_page(k: Any, p: Any, order: int, gfp: int) -> None:
+    """``prep_new_page()``: reference, wipe, make compound."""
+    p.private = 0
+    p._refcount = 1
+    if gfp & __GFP_ZERO or k.init_on_alloc:
+        fill(k, page_to_virt(p), 0, 1 << (PAGE_SHIFT + order))
+        count_vm_events(k, EV_ZEROED, 1 << (PAGE_SHIFT + order))
+    if order and gfp & __GFP_COMP:
+        prep_compound_page(p, order)
+
+
+@jit
+def reserve_highatomic_pageblock(k: Any, z: Any, p: Any) -> None:
+    """``reserve_highatomic_pageblock()``: keep this page block for high-order requests that may not sleep; at most 1 %."""
+    if z.nr_reserved_highatomic >= z.managed_pages // 100 + PAGEBLOCK_NR_PAGES:
+        return
+    pfn = page_to_pfn(p)
+    if mergeable(get_pageblock_migratetype(k, pfn)):
+        z.nr_reserved_highatomic = z.nr_reserved_highatomic + PAGEBLOCK_NR_PAGES
+        set_pageblock_migratetype(k, pfn, MIGRATE_HIGHATOMIC)
+        move_freepages_block(k, z, p, MIGRATE_HIGHATOMIC)
+
+
+@jit
+def unreserve_highatomic(k: Any, node: int, migratetype: int) -> None:
+    """``unreserve_highatomic_pageblock()``: give reserved page blocks back to everybody."""
+    for i in range(ZONE_MOVABLE):
+        z = k.node_data[node].node_zones[i]
+        while z.nr_reserved_highatomic > 0:
+            found = False
+            for order in range(MAX_ORDER):
+                head = z.free_area[order].free_list[MIGRATE_HIGHATOMIC]
+                if not list_empty(head):
+                    found = True
+                    p = ptr(page, address(head.next) - 8, k)
+                    set_pageblock_migratetype(k, page_to_pfn(p), migratetype)
+                    move_freepages_block(k, z, p, migratetype)
+                    break
+            if not found:
+                break
+            z.nr_reserved_highatomic = max(z.nr_reserved_highatomic - PAGEBLOCK_NR_PAGES, 0)
+
+
+@jit
+def get_page_from_freelist(k: Any, gfp: int, order: int, alloc_flags: int, node: int) -> Any:
+    """``get_page_from_freelist()``: the first zone of the zonelist that can give the block."""
+    zoneidx, migratetype = gfp_zone(gfp), gfp_migratetype(gfp)
+    lst = k.node_data[node].node_zonelists[1 if gfp & __GFP_THISNODE else 0]
+    while True:
+        i = 0
+        preferred = -1
+        while True:
+            ref = lst._zonerefs[i]
+            i += 1
+            z = ref.zone
+            if not z:
+                break
+            if ref.zone_idx > zoneidx:
+                continue
+            if preferred < 0:
+                preferred = z.node
+            if alloc_flags & ALLOC_NOFRAGMENT and k.nr_node_ids > 1 and z.node != preferred:
+                alloc_flags &= ~ALLOC_NOFRAGMENT
+                break
+            mark = z._watermark[alloc_flags & 3] + z.watermark_boost
+            ok = zone_watermark_ok(z, order, mark, zoneidx, alloc_flags)
+            if not ok and order == 0 and gfp & 0x200 and z.watermark_boost and alloc_flags & 3 == WMARK_MIN:
+                ok = zone_watermark_ok(z, order, z._watermark[WMARK_MIN], zoneidx, alloc_flags)
+            if not ok and not alloc_flags & ALLOC_NO_WATERMARKS:
+                continue
+            p = rmqueue(k, z, order, alloc_flags, migratetype)
+            if p:
+                prep_new_page(k, p, order, gfp)
+                if alloc_flags & ALLOC_HIGHATOMIC:
+                    reserve_highatomic_pageblock(k, z, p)
+                return p
+        if not alloc_flags & ALLOC_NOFRAGMENT:
+            return no_page(k)
+        alloc_flags &= ~ALLOC_NOFRAGMENT
+
+
+@jit
+def gfp_to_alloc_flags(gfp: int, order: int) -> int:
+    """``gfp_to_alloc_flags()``: what the slow path may do."""
+    flags = WMARK_MIN | ALLOC_CPUSET | (gfp & (__GFP_HIGH | __GFP_KSWAPD_RECLAIM))
+    if not gfp & __GFP_DIRECT_RECLAIM:
+        if not gfp & __GFP_NOMEMALLOC:
+            flags |= ALLOC_NON_BLOCK
+            if order > 0 and flags & ALLOC_MIN_RESERVE:
+                flags |= ALLOC_HIGHATOMIC
+        if flags & ALLOC_MIN_RESERVE:
+            flags &= ~ALLOC_CPUSET
+    return flags
+
+
+@jit
+def alloc_pages_slowpath(k: Any, gfp: int, order: int, node: int) -> Any:
+    """``__alloc_pages_slowpath()``: lower watermarks, reserves, reclaim, and the decision to fail or to kill."""
+    alloc_flags = gfp_to_alloc_flags(gfp, order)
+    p = get_page_from_freelist(k, gfp, order, alloc_flags, node)
+    if p:
+        return p
+    if gfp & __GFP_MEMALLOC and not gfp & __GFP_NOMEMALLOC:
+        p = get_page_from_freelist(k, gfp, order, ALLOC_NO_WATERMARKS, node)
+        if p:
+            return p
+    if gfp & __GFP_DIRECT_RECLAIM:
+        for _ in range(16):
+            drain_all_pages(k)
+            unreserve_highatomic(k, node, gfp_migratetype(gfp))
+            p = get_page_from_freelist(k, gfp, order, alloc_flags & ~ALLOC_KSWAPD, node)
+            if p:
+                return p
+            if gfp & __GFP_NORETRY or order > PAGE_ALLOC_COSTLY_ORDER and not gfp & (__GFP_RETRY_MAYFAIL | __GFP_NOFAIL):
+                break
+            if gfp & __GFP_RETRY_MAYFAIL and not gfp & __GFP_NOFAIL:
+                break
+            if not tell(k, UP_OUT_OF_MEMORY, gfp, order, node, 0):
+                break
+        if gfp & __GFP_NOFAIL:
+            p = get_page_from_freelist(k, gfp, order, ALLOC_NO_WATERMARKS, node)
+            if p:
+                return p
+    count_vm_events(k, EV_PGALLOC_FAIL, 1)
+    if not gfp & __GFP_NOWARN:
+        tell(k, UP_ALLOC_FAILED, gfp, order, node, 0)
+    return p
+
+
+@jit
+def alloc_pages_node(k: Any, gfp: int, order: int, node: int) -> Any:
+    """``__alloc_pages()``: a block of 2^order pages, or NULL.
+
+    Above the largest order: NULL, and a warning unless ``__GFP_NOWARN``.
+    """
+    if order >= MAX_ORDER:
+        if not gfp & __GFP_NOWARN:
+            warn(k, places.ALLOC_PAGES_ORDER, order, gfp)
+        return no_page(k)
+    alloc_flags = WMARK_LOW | (gfp & __GFP_KSWAPD_RECLAIM)
+    if gfp_zone(gfp) == ZONE_NORMAL and k.node_data[node].node_zones[ZONE_NORMAL].managed_pages:
+        alloc_flags |= ALLOC_NOFRAGMENT
+    p = get_page_from_freelist(k, gfp, order, alloc_flags, node)
+    if not p:
+        p = alloc_pages_slowpath(k, gfp, order, node)
+    return p
+
+
+@jit
+def alloc_pages(k: Any, gfp: int, order: int, node: int) -> Any:
+    """``struct page *alloc_pages(gfp_t gfp, unsigned int order)`` on *node* (-1: any), with its trace event."""
+    if not may_fail(k, gfp):
+        return no_page(k)
+    p = alloc_pages_node(k, gfp, order, max(node, 0))
+    emit(k, MM_PAGE_ALLOC, page_to_pfn(p) if p else -1, 0, 4096 << order, gfp, node, 0, order)
+    return p
+
+
+@jit
+def free_pages_traced(k: Any, p: Any, order: int) -> None:
+    """:func:`free_pages` with its trace event."""
+    emit(k, MM_PAGE_FREE, page_to_pfn(p), 0, 4096 << order, 0, -1, 0, order)
+    free_pages(k, p, order)
+
+
+@jit
+def get_free_pages(k: Any, gfp: int, order: int) -> int:
+    """``unsigned long __get_free_pages(gfp_t gfp_mask, unsigned int order)``."""
+    p = alloc_pages(k, gfp & ~0x02, order, -1)
+    return page_to_virt(p) if p else 0
+
+
+@entry
+def k_alloc_pages(ram: Any, gfp: int, order: int, node: int) -> int:
+    """Entry for :func:`alloc_pages`; the address of the ``struct page``."""
+    return address(alloc_pages(kernel(ram), gfp, order, node))
+
+
+@entry
+def k_free_pages(ram: Any, p: int, order: int) -> int:
+    """Entry for :func:`free_pages_traced`."""
+    k = kernel(ram)
+    free_pages_traced(k, ptr(page, p, k), order)
+    return 0
+
+
+@entry
+def k_get_free_pages(ram: Any, gfp: int, order: int) -> int:
+    """Entry for :func:`get_free_pages`."""
+    return get_free_pages(kernel(ram), gfp, order)
+
+
+@entry
+def k_free_pages_addr(ram: Any, addr: int, order: int) -> int:
+    """``void free_pages(unsigned long addr, unsigned int order)``."""
+    k = kernel(ram)
+    if addr:
+        free_pages_traced(k, virt_to_page(k, addr), order)
+    return 0

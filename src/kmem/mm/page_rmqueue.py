@@ -1,0 +1,264 @@
+"""Taking pages off the free lists: splitting, fallback between migrate types, per-cpu refill (mm/page_alloc.c, 6.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kmem.lib.jit import container_of, jit, ptr
+from kmem.lib.list import list_add_tail, list_del, list_empty
+from kmem.mm.mm_types import page
+from kmem.mm.mmzone import (
+    EV_EXTFRAG,
+    EV_PCP_REFILL,
+    EV_PGALLOC,
+    MAX_ORDER,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_MOVABLE,
+    MIGRATE_RECLAIMABLE,
+    MIGRATE_UNMOVABLE,
+    PAGEBLOCK_NR_PAGES,
+    PAGEBLOCK_ORDER,
+    WMARK_HIGH,
+    count_vm_events,
+    get_pageblock_migratetype,
+    page_buddy,
+    page_to_pfn,
+    pfn_to_page,
+    set_buddy_order,
+    set_pageblock_migratetype,
+)
+from kmem.mm.page_free import (
+    add_to_free_list,
+    del_page_from_free_list,
+    mod_zone_free,
+    move_to_free_list,
+    order_to_pindex,
+    pcp_allowed_order,
+    this_cpu_pages,
+)
+
+ALLOC_NO_WATERMARKS, ALLOC_OOM, ALLOC_NON_BLOCK, ALLOC_MIN_RESERVE, ALLOC_CPUSET = 0x04, 0x08, 0x10, 0x20, 0x40
+ALLOC_NOFRAGMENT, ALLOC_HIGHATOMIC, ALLOC_KSWAPD = 0x100, 0x200, 0x800
+ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
+"""What an allocation may do (mm/internal.h); the two lowest bits are the watermark to keep."""
+
+WATERMARK_BOOST_FACTOR = 15000
+
+
+@jit
+def no_page(k: Any) -> Any:
+    """``(struct page *)NULL``."""
+    return ptr(page, 0, k)
+
+
+@jit
+def expand(k: Any, z: Any, p: Any, low: int, high: int, migratetype: int) -> None:
+    """``expand()``: cut a block of order *high* down to *low*, freeing the upper halves."""
+    while high > low:
+        high -= 1
+        half = p + (1 << high)
+        add_to_free_list(half, z, high, migratetype, False)
+        set_buddy_order(half, high)
+
+
+@jit
+def rmqueue_smallest(k: Any, z: Any, order: int, migratetype: int) -> Any:
+    """``__rmqueue_smallest()``: the smallest free block of the type that is large enough, cut to size."""
+    for current_order in range(order, MAX_ORDER):
+        head = z.free_area[current_order].free_list[migratetype]
+        if list_empty(head):
+            continue
+        p = container_of(head.next, page, "lru")
+        del_page_from_free_list(p, z, current_order)
+        expand(k, z, p, order, current_order, migratetype)
+        p.index = migratetype
+        return p
+    return no_page(k)
+
+
+@jit
+def fallback_type(migratetype: int, i: int) -> int:
+    """``fallbacks[migratetype][i]``: what to take from when a type has run out."""
+    if migratetype == MIGRATE_UNMOVABLE:
+        return MIGRATE_RECLAIMABLE if i == 0 else MIGRATE_MOVABLE
+    if migratetype == MIGRATE_MOVABLE:
+        return MIGRATE_RECLAIMABLE if i == 0 else MIGRATE_UNMOVABLE
+    return MIGRATE_UNMOVABLE if i == 0 else MIGRATE_MOVABLE
+
+
+@jit
+def can_steal_fallback(k: Any, order: int, start_mt: int) -> bool:
+    """``can_steal_fallback()``: whether to take the whole page block over."""
+    if order >= PAGEBLOCK_ORDER // 2 or k.page_group_by_mobility_disabled:
+        return True
+    return start_mt == MIGRATE_RECLAIMABLE or start_mt == MIGRATE_UNMOVABLE
+
+
+@jit
+def find_suitable_fallback(z: Any, order: int, migratetype: int) -> int:
+    """``find_suitable_fallback()``: the type to take a block of *order* from, or -1."""
+    area = z.free_area[order]
+    if area.nr_free == 0:
+        return -1
+    for i in range(2):
+        candidate = fallback_type(migratetype, i)
+        if not list_empty(area.free_list[candidate]):
+            return candidate
+    return -1
+
+
+@jit
+def move_freepages_block(k: Any, z: Any, p: Any, migratetype: int) -> int:
+    """``move_freepages_block()``: all free pages of the page block change their type; how many."""
+    pfn = page_to_pfn(p)
+    start = pfn & ~(PAGEBLOCK_NR_PAGES - 1)
+    end = start + PAGEBLOCK_NR_PAGES
+    if start < z.zone_start_pfn:
+        start = pfn
+    if end > z.zone_start_pfn + z.spanned_pages:
+        return 0
+    moved = 0
+    while start < end:
+        candidate = pfn_to_page(k, start)
+        if not page_buddy(candidate):
+            start += 1
+            continue
+        order = candidate.private
+        move_to_free_list(candidate, z, order, migratetype)
+        start += 1 << order
+        moved += 1 << order
+    return moved
+
+
+@jit
+def boost_watermark(z: Any) -> None:
+    """``boost_watermark()``: after mixing types in a block, keep more memory free for a while."""
+    if PAGEBLOCK_NR_PAGES * 4 > z.managed_pages:
+        return
+    high = z._watermark[WMARK_HIGH]
+    most = high // 10000 * WATERMARK_BOOST_FACTOR + high % 10000 * WATERMARK_BOOST_FACTOR // 10000
+    if most:
+        z.watermark_boost = min(z.watermark_boost + PAGEBLOCK_NR_PAGES, max(PAGEBLOCK_NR_PAGES, most))
+
+
+@jit
+def steal_suitable_fallback(k: Any, z: Any, p: Any, start_type: int, whole_block: bool) -> None:
+    """``steal_suitable_fallback()``: turn a free block of another type, and perhaps its page block, into ours."""
+    order: int = p.private
+    old_type = get_pageblock_migratetype(k, page_to_pfn(p))
+    if old_type != MIGRATE_HIGHATOMIC:
+        if order >= PAGEBLOCK_ORDER:
+            for i in range(1 << (order - PAGEBLOCK_ORDER)):
+                set_pageblock_migratetype(k, page_to_pfn(p) + i * PAGEBLOCK_NR_PAGES, start_type)
+        else:
+            boost_watermark(z)
+            if whole_block:
+                free = move_freepages_block(k, z, p, start_type)
+                alike = 0
+                if start_type != MIGRATE_MOVABLE and old_type == MIGRATE_MOVABLE:
+                    alike = PAGEBLOCK_NR_PAGES - free
+                if free:
+                    if free + alike >= 1 << (PAGEBLOCK_ORDER - 1) or k.page_group_by_mobility_disabled:
+                        set_pageblock_migratetype(k, page_to_pfn(p), start_type)
+                    return
+    move_to_free_list(p, z, order, start_type)
+
+
+@jit
+def rmqueue_fallback(k: Any, z: Any, order: int, start_type: int, alloc_flags: int) -> bool:
+    """``__rmqueue_fallback()``: make a block of another type ours, the largest first; False if there is none."""
+    min_order = order
+    if order < PAGEBLOCK_ORDER and alloc_flags & ALLOC_NOFRAGMENT:
+        min_order = PAGEBLOCK_ORDER
+    current_order = MAX_ORDER - 1
+    fallback = -1
+    while current_order >= min_order:
+        fallback = find_suitable_fallback(z, current_order, start_type)
+        if fallback != -1:
+            break
+        current_order -= 1
+    if fallback == -1:
+        return False
+    can_steal = can_steal_fallback(k, current_order, start_type)
+    if not can_steal and start_type == MIGRATE_MOVABLE and current_order > order:
+        for smaller in range(order, MAX_ORDER):
+            fallback = find_suitable_fallback(z, smaller, start_type)
+            if fallback != -1:
+                current_order = smaller
+                can_steal = can_steal_fallback(k, smaller, start_type)
+                break
+    p = container_of(z.free_area[current_order].free_list[fallback].next, page, "lru")
+    steal_suitable_fallback(k, z, p, start_type, can_steal)
+    count_vm_events(k, EV_EXTFRAG, 1)
+    return True
+
+
+@jit
+def rmqueue_type(k: Any, z: Any, order: int, migratetype: int, alloc_flags: int) -> Any:
+    """``__rmqueue()``: a block of the type, stealing one from another type if need be."""
+    while True:
+        p = rmqueue_smallest(k, z, order, migratetype)
+        if p or not rmqueue_fallback(k, z, order, migratetype, alloc_flags):
+            return p
+
+
+@jit
+def rmqueue_bulk(k: Any, z: Any, order: int, count: int, lst: Any, migratetype: int, alloc_flags: int) -> int:
+    """``rmqueue_bulk()``: move up to *count* blocks from the zone to a CPU's list; how many."""
+    allocated = 0
+    for _ in range(count):
+        p = rmqueue_type(k, z, order, migratetype, alloc_flags)
+        if not p:
+            break
+        list_add_tail(p.lru, lst)
+        allocated += 1
+    mod_zone_free(z, -(allocated << order))
+    count_vm_events(k, EV_PCP_REFILL, 1)
+    return allocated
+
+
+@jit
+def rmqueue_pcplist(k: Any, z: Any, order: int, migratetype: int, alloc_flags: int) -> Any:
+    """``rmqueue_pcplist()``: a block from this CPU's list, refilled if it is empty."""
+    pcp = this_cpu_pages(k, z)
+    pcp.free_factor = pcp.free_factor >> 1
+    lst = pcp.lists[order_to_pindex(migratetype, order)]
+    if list_empty(lst):
+        batch = pcp.batch
+        if batch > 1:
+            batch = max(batch >> order, 2)
+        pcp.count = pcp.count + (rmqueue_bulk(k, z, order, batch, lst, migratetype, alloc_flags) << order)
+        if list_empty(lst):
+            return no_page(k)
+    p = container_of(lst.next, page, "lru")
+    list_del(p.lru)
+    pcp.count = pcp.count - (1 << order)
+    return p
+
+
+@jit
+def rmqueue_buddy(k: Any, z: Any, order: int, alloc_flags: int, migratetype: int) -> Any:
+    """``rmqueue_buddy()``: a block from the zone itself."""
+    p = no_page(k)
+    if alloc_flags & ALLOC_HIGHATOMIC:
+        p = rmqueue_smallest(k, z, order, MIGRATE_HIGHATOMIC)
+    if not p:
+        p = rmqueue_type(k, z, order, migratetype, alloc_flags)
+        if not p and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
+            p = rmqueue_smallest(k, z, order, MIGRATE_HIGHATOMIC)
+    if p:
+        mod_zone_free(z, -(1 << order))
+    return p
+
+
+@jit
+def rmqueue(k: Any, z: Any, order: int, alloc_flags: int, migratetype: int) -> Any:
+    """``rmqueue()``: a block of *order* from zone *z*, or NULL."""
+    p = no_page(k)
+    if pcp_allowed_order(order):
+        p = rmqueue_pcplist(k, z, order, migratetype, alloc_flags)
+    if not p:
+        p = rmqueue_buddy(k, z, order, alloc_flags, migratetype)
+    if p:
+        count_vm_events(k, EV_PGALLOC, 1 << order)
+    return p

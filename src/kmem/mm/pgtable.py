@@ -1,0 +1,157 @@
+"""The kernel's page tables as the mm writes them: mapping and unmapping ranges (mm/vmalloc.c, arch/x86/include/asm/pgtable*.h).
+
+Four levels of 512 entries; a table page comes from the page allocator, zeroed. Entries hold physical addresses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kmem.abi.gfp import GFP_KERNEL, __GFP_ZERO
+from kmem.lib.jit import jit, load64, lshr, store64
+from kmem.mm.mmzone import (
+    EV_PAGE_TABLE,
+    EV_PTE_CLEAR,
+    EV_PTE_SET,
+    NR_PAGETABLE,
+    count_vm_events,
+    page_to_virt,
+    phys_to_virt,
+    pfn_to_page,
+    PG_TABLE,
+    virt_to_phys,
+)
+from kmem.mm.page_alloc import alloc_pages_node
+
+PRESENT, RW, USER, PWT, PCD, ACCESSED, DIRTY, PSE, GLOBAL = (1 << n for n in range(9))
+NX = -(1 << 63)
+KERNPG_TABLE = PRESENT | RW | ACCESSED | DIRTY
+PAGE_KERNEL = PRESENT | RW | ACCESSED | DIRTY | GLOBAL | NX
+PAGE_KERNEL_EXEC = PRESENT | RW | ACCESSED | DIRTY | GLOBAL
+PAGE_KERNEL_NOCACHE = PAGE_KERNEL | PCD | PWT
+PFN_MASK = 0x000FFFFFFFFFF000
+PMD_SIZE = 1 << 21
+
+
+@jit
+def entry_at(table: int, addr: int, level: int) -> int:
+    """Address of the entry for *addr* in the table at *table*; level 3 is the PGD, 0 the page table."""
+    return table + ((lshr(addr, 12 + 9 * level) & 511) << 3)
+
+
+@jit
+def next_table(k: Any, slot: int, alloc: bool) -> int:
+    """The table that the entry at *slot* points to, made if it is missing; 0 if there is none."""
+    entry = load64(k, slot)
+    if entry & PRESENT:
+        if entry & PSE:
+            return 0
+        return phys_to_virt(entry & PFN_MASK)
+    if not alloc:
+        return 0
+    p = alloc_pages_node(k, GFP_KERNEL | __GFP_ZERO, 0, 0)
+    if not p:
+        return 0
+    p.page_type = p.page_type & ~PG_TABLE
+    k.vm_node_stat[NR_PAGETABLE] = k.vm_node_stat[NR_PAGETABLE] + 1
+    count_vm_events(k, EV_PAGE_TABLE, 1)
+    table = page_to_virt(p)
+    store64(k, slot, virt_to_phys(table) | KERNPG_TABLE)
+    return table
+
+
+@jit
+def find_slot(k: Any, addr: int, level: int, alloc: bool) -> int:
+    """Address of the entry of *level* (0: PTE, 1: PMD) that maps *addr*; 0 if a table is missing."""
+    table = k.swapper_pg_dir
+    at = 3
+    while at > level:
+        table = next_table(k, entry_at(table, addr, at), alloc)
+        if not table:
+            return 0
+        at -= 1
+    return entry_at(table, addr, level)
+
+
+@jit
+def map_page(k: Any, addr: int, phys: int, prot: int) -> bool:
+    """Map one 4 KiB page; False if a table could not be had."""
+    slot = find_slot(k, addr, 0, True)
+    if not slot:
+        return False
+    store64(k, slot, phys | prot)
+    count_vm_events(k, EV_PTE_SET, 1)
+    return True
+
+
+@jit
+def map_huge(k: Any, addr: int, phys: int, prot: int) -> bool:
+    """Map one 2 MiB page."""
+    slot = find_slot(k, addr, 1, True)
+    if not slot or load64(k, slot) & PRESENT:
+        return False
+    store64(k, slot, phys | prot | PSE)
+    count_vm_events(k, EV_PTE_SET, 1)
+    return True
+
+
+@jit
+def vunmap_range(k: Any, start: int, end: int) -> None:
+    """``vunmap_range_noflush()``: clear the entries; the TLB may still know them."""
+    addr = start
+    while addr < end:
+        slot = find_slot(k, addr, 1, False)
+        if not slot:
+            addr = (addr & ~(PMD_SIZE - 1)) + PMD_SIZE
+            continue
+        entry = load64(k, slot)
+        if entry & PRESENT and entry & PSE:
+            store64(k, slot, 0)
+            count_vm_events(k, EV_PTE_CLEAR, 1)
+            addr = (addr & ~(PMD_SIZE - 1)) + PMD_SIZE
+            continue
+        slot = find_slot(k, addr, 0, False)
+        if not slot:
+            addr = (addr & ~(PMD_SIZE - 1)) + PMD_SIZE
+            continue
+        if load64(k, slot) & PRESENT:
+            store64(k, slot, 0)
+            count_vm_events(k, EV_PTE_CLEAR, 1)
+        addr += 4096
+
+
+@jit
+def lookup(k: Any, addr: int) -> int:
+    """The physical address behind *addr*, or -1 if it is not mapped; 4 KiB and 2 MiB pages."""
+    table = k.swapper_pg_dir
+    level = 3
+    while True:
+        entry = load64(k, entry_at(table, addr, level))
+        if not entry & PRESENT:
+            return -1
+        if level == 0 or entry & PSE:
+            mask = (1 << (12 + 9 * level)) - 1
+            return (entry & PFN_MASK & ~mask) | (addr & mask)
+        table = phys_to_virt(entry & PFN_MASK)
+        level -= 1
+
+
+@jit
+def change_page(k: Any, addr: int, writable: bool, executable: bool) -> bool:
+    """Set the permissions of one mapped 4 KiB page (``set_memory_ro()``, ``set_memory_x()`` …)."""
+    slot = find_slot(k, addr, 0, False)
+    if not slot or not load64(k, slot) & PRESENT:
+        return False
+    entry = load64(k, slot) & ~(RW | NX)
+    if writable:
+        entry |= RW
+    if not executable:
+        entry |= NX
+    store64(k, slot, entry)
+    return True
+
+
+@jit
+def page_at_phys(k: Any, phys: int) -> Any:
+    """``pfn_to_page(PHYS_PFN(phys))``."""
+    return pfn_to_page(k, lshr(phys, 12))

@@ -1,0 +1,451 @@
+"""Caches: creating, merging, destroying, and the kmalloc array (mm/slab_common.c and the cache half of mm/slub.c, 6.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kmem.abi.gfp import GFP_KERNEL, __GFP_ZERO
+from kmem.abi.slab_flags import (
+    SLAB_ACCOUNT,
+    SLAB_CACHE_DMA,
+    SLAB_CONSISTENCY_CHECKS,
+    SLAB_DEBUG_FLAGS,
+    SLAB_HWCACHE_ALIGN,
+    SLAB_KMALLOC,
+    SLAB_MERGE_SAME,
+    SLAB_NEVER_MERGE,
+    SLAB_NO_USER_FLAGS,
+    SLAB_PANIC,
+    SLAB_RECLAIM_ACCOUNT,
+    SLAB_STORE_USER,
+)
+from kmem.lib.jit import address, copy, entry, fill, fls64, jit, load8, load32, offsetof, ptr, sizeof, store8, store32
+from kmem.lib.list import INIT_LIST_HEAD, list_add, list_del
+from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, may_fail
+from kmem.mm.mm_types import (
+    KMALLOC_SLOTS,
+    NR_KMALLOC_TYPES,
+    kmem_cache,
+    kmem_cache_cpu,
+    kmem_cache_node,
+    kmem_cache_order_objects,
+)
+from kmem.mm.mmzone import count_vm_events, kernel
+from kmem.mm.percpu import pcpu_alloc, pcpu_free
+from kmem.mm.slub import flush_all, kmem_cache_free_one, slab_alloc_node
+from kmem.mm.slub_debug import REPORT_REMAINING, kmem_cache_debug, report
+from kmem.mm.slub_freelist import cpu_slab, get_freepointer, oo_objects, random_below, random_u64, virt_to_slab
+from kmem.mm.slub_geometry import align_up, calculate_alignment, calculate_sizes, set_min_and_cpu_partial
+from kmem.mm.slub_node import (
+    add_partial,
+    discard_slab,
+    get_node,
+    inc_slabs_node,
+    init_kmem_cache_node,
+    new_slab,
+    no_node,
+    no_slab,
+    remove_partial,
+    slab_from_list,
+)
+from kmem.mm.upcalls import UP_CACHE_FLAGS, tell
+
+DOWN, PARTIAL, PARTIAL_NODE, UP, FULL = range(5)
+"""``enum slab_state``."""
+
+KMALLOC_NORMAL, KMALLOC_CGROUP, KMALLOC_RECLAIM, KMALLOC_DMA = range(4)
+KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH = 3, 13
+KMALLOC_MAX_CACHE_SIZE = 1 << KMALLOC_SHIFT_HIGH
+CPU_SLAB_ALIGN = 16
+
+
+@jit
+def no_cache(k: Any) -> Any:
+    """``(struct kmem_cache *)NULL``."""
+    return ptr(kmem_cache, 0, k)
+
+
+@jit
+def kmem_cache_zalloc(k: Any, s: Any, gfp: int) -> int:
+    """``kmem_cache_zalloc()`` for the allocator's own structs."""
+    return slab_alloc_node(k, s, gfp | __GFP_ZERO, -1, s.object_size)
+
+
+@jit
+def early_node_alloc(k: Any, s: Any, node: int) -> None:
+    """``early_kmem_cache_node_alloc()``: the first object of the cache of nodes describes the cache of nodes itself."""
+    sl = new_slab(k, s, 0x800, node)
+    obj: int = sl.freelist
+    sl.freelist = get_freepointer(k, s, obj)
+    sl.inuse = 1
+    n = ptr(kmem_cache_node, obj, k)
+    init_kmem_cache_node(n)
+    s.node[node] = n
+    inc_slabs_node(s, node, sl.objects)
+    add_partial(n, sl, False)
+
+
+@jit
+def init_kmem_cache_nodes(k: Any, s: Any) -> bool:
+    """``init_kmem_cache_nodes()``."""
+    for node in range(k.nr_node_ids):
+        if k.slab_state == DOWN:
+            early_node_alloc(k, s, node)
+            continue
+        got = slab_alloc_node(k, k.kmem_cache_node, GFP_KERNEL, node, sizeof(kmem_cache_node))
+        if not got:
+            return False
+        n = ptr(kmem_cache_node, got, k)
+        init_kmem_cache_node(n)
+        s.node[node] = n
+    return True
+
+
+@jit
+def free_kmem_cache_nodes(k: Any, s: Any) -> None:
+    """``free_kmem_cache_nodes()``."""
+    for node in range(k.nr_node_ids):
+        n = s.node[node]
+        if n:
+            s.node[node] = no_node(k)
+            kmem_cache_free_one(k, k.kmem_cache_node, address(n))
+
+
+@jit
+def alloc_kmem_cache_cpus(k: Any, s: Any) -> bool:
+    """``alloc_kmem_cache_cpus()``."""
+    offset = pcpu_alloc(k, sizeof(kmem_cache_cpu), CPU_SLAB_ALIGN)
+    if not offset:
+        return False
+    s.cpu_slab = ptr(kmem_cache_cpu, offset, k)
+    for cpu in range(k.nr_cpu_ids):
+        cpu_slab(k, s, cpu).tid = cpu
+    return True
+
+
+@jit
+def init_cache_random_seq(k: Any, s: Any) -> bool:
+    """``init_cache_random_seq()``: one shuffled order of the objects, as byte offsets (Fisher-Yates)."""
+    count = oo_objects(s.oo.x)
+    if not k.freelist_random or count < 2 or s.random_seq:
+        return True
+    seq = kmalloc_from(k, count * 4, GFP_KERNEL | __GFP_ZERO, -1)
+    if not seq:
+        return False
+    for i in range(count):
+        store32(k, seq + 4 * i, i)
+    for i in range(count - 1, 0, -1):
+        other = random_below(k, i + 1)
+        mine = load32(k, seq + 4 * i)
+        store32(k, seq + 4 * i, load32(k, seq + 4 * other))
+        store32(k, seq + 4 * other, mine)
+    for i in range(count):
+        store32(k, seq + 4 * i, load32(k, seq + 4 * i) * s.size)
+    s.random_seq = seq
+    return True
+
+
+@jit
+def kmem_cache_release(k: Any, s: Any) -> None:
+    """``__kmem_cache_release()``."""
+    if s.random_seq:
+        kfree_object(k, s.random_seq)
+        s.random_seq = 0
+    if s.cpu_slab:
+        pcpu_free(k, address(s.cpu_slab))
+    free_kmem_cache_nodes(k, s)
+
+
+@jit
+def kmem_cache_open(k: Any, s: Any, flags: int) -> bool:
+    """``kmem_cache_open()``: geometry, random order, node and CPU structures."""
+    s.flags = flags if flags & SLAB_NO_USER_FLAGS else tell(k, UP_CACHE_FLAGS, s.name, flags, 0, 0)
+    s.random = random_u64(k) if k.hardened else 0
+    if not calculate_sizes(k, s):
+        return False
+    s.remote_node_defrag_ratio = 1000
+    set_min_and_cpu_partial(s)
+    good = k.slab_state < UP or init_cache_random_seq(k, s)
+    if good:
+        good = init_kmem_cache_nodes(k, s)
+    if good:
+        good = alloc_kmem_cache_cpus(k, s)
+    if not good:
+        kmem_cache_release(k, s)
+    return good
+
+
+@jit
+def create_boot_cache(k: Any, s: Any, name: int, size: int, flags: int) -> bool:
+    """``create_boot_cache()``: a cache that nothing merges with; sizes that are powers of two are aligned to themselves."""
+    s.name = name
+    s.object_size = size
+    s.size = size
+    align = size if size & (size - 1) == 0 else 8
+    s.align = calculate_alignment(flags, max(align, 8), size)
+    good = kmem_cache_open(k, s, flags)
+    s.refcount = -1
+    return good
+
+
+@jit
+def bootstrap(k: Any, static_cache: Any) -> Any:
+    """``bootstrap()``: move a cache's description from static memory into an object of ``kmem_cache``."""
+    s = ptr(kmem_cache, kmem_cache_zalloc(k, k.kmem_cache, 0x800), k)
+    copy(k, address(s), address(static_cache), k.kmem_cache.object_size)
+    flush_all(k, s)
+    for node in range(k.nr_node_ids):
+        n = get_node(s, node)
+        if not n:
+            continue
+        link = n.partial.next
+        while link != n.partial:
+            slab_from_list(link).slab_cache = s
+            link = link.next
+        link = n.full.next
+        while link != n.full:
+            slab_from_list(link).slab_cache = s
+            link = link.next
+    list_add(s.list, k.slab_caches)
+    return s
+
+
+@jit
+def create_kmalloc_cache(k: Any, name: int, size: int, flags: int) -> Any:
+    """``create_kmalloc_cache()``."""
+    s = ptr(kmem_cache, kmem_cache_zalloc(k, k.kmem_cache, 0x800), k)
+    create_boot_cache(k, s, name, size, flags | SLAB_KMALLOC)
+    s.usersize = size
+    list_add(s.list, k.slab_caches)
+    s.refcount = 1
+    return s
+
+
+@jit
+def kmalloc_size(index: int) -> int:
+    """``kmalloc_info[index].size``."""
+    if index == 1:
+        return 96
+    if index == 2:
+        return 192
+    return 1 << index
+
+
+@jit
+def kmalloc_name(names: int, kind: int, index: int) -> int:
+    """Address of a kmalloc cache's name: 32 bytes each, by type and index, written there before boot."""
+    return names + (kind * KMALLOC_SLOTS + index) * 32
+
+
+@jit
+def new_kmalloc_cache(k: Any, names: int, index: int, kind: int) -> None:
+    """``new_kmalloc_cache()``."""
+    flags = 0
+    if kind == KMALLOC_RECLAIM:
+        flags = SLAB_RECLAIM_ACCOUNT
+    elif kind == KMALLOC_CGROUP:
+        flags = SLAB_ACCOUNT
+    elif kind == KMALLOC_DMA:
+        flags = SLAB_CACHE_DMA
+    s = create_kmalloc_cache(k, kmalloc_name(names, kind, index), kmalloc_size(index), flags)
+    if kind == KMALLOC_NORMAL:
+        s.refcount = -1
+    k.kmalloc_caches[kind][index] = s
+
+
+@jit
+def kmem_cache_init(k: Any, boot_caches: int, names: int) -> None:
+    """``kmem_cache_init()``: from nothing to kmalloc.
+
+    *boot_caches* is room for two ``struct kmem_cache``; *names* holds the caches' names.
+    """
+    INIT_LIST_HEAD(k.slab_caches)
+    nodes = ptr(kmem_cache, boot_caches, k)
+    caches = ptr(kmem_cache, boot_caches + 8192 + 512, k)
+    k.kmem_cache_node = nodes
+    k.kmem_cache = caches
+    flags = SLAB_HWCACHE_ALIGN | SLAB_NO_USER_FLAGS
+    create_boot_cache(k, nodes, kmalloc_name(names, 0, 0), sizeof(kmem_cache_node), flags)
+    k.slab_state = PARTIAL
+    size = offsetof(kmem_cache, "node") + k.nr_node_ids * 8
+    create_boot_cache(k, caches, kmalloc_name(names, 1, 0), size, flags)
+    k.kmem_cache = bootstrap(k, caches)
+    k.kmem_cache_node = bootstrap(k, nodes)
+    for kind in (KMALLOC_NORMAL, KMALLOC_CGROUP, KMALLOC_RECLAIM):
+        for index in range(KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH + 1):
+            new_kmalloc_cache(k, names, index, kind)
+            if index == 6:
+                new_kmalloc_cache(k, names, 1, kind)
+            elif index == 7:
+                new_kmalloc_cache(k, names, 2, kind)
+    k.slab_state = UP
+    for index in range(1, KMALLOC_SHIFT_HIGH + 1):
+        new_kmalloc_cache(k, names, index, KMALLOC_DMA)
+    link = k.slab_caches.next
+    while link != k.slab_caches:
+        init_cache_random_seq(k, cache_from_list(link))
+        link = link.next
+
+
+@jit
+def cache_from_list(link: Any) -> Any:
+    """The cache whose ``list`` is *link*."""
+    return ptr(kmem_cache, address(link) - offsetof(kmem_cache, "list"), link)
+
+
+@jit
+def kmalloc_index(size: int) -> int:
+    """``__kmalloc_index()`` at run time: the slot of the smallest class that holds *size* (1 … 8192)."""
+    if size <= 8:
+        return 3
+    if 64 < size <= 96:
+        return 1
+    if 128 < size <= 192:
+        return 2
+    return fls64(size - 1)
+
+
+@jit
+def kmalloc_type(gfp: int) -> int:
+    """``kmalloc_type()``: DMA before reclaimable before accounted."""
+    if gfp & 0x01:
+        return KMALLOC_DMA
+    if gfp & 0x10:
+        return KMALLOC_RECLAIM
+    if gfp & 0x400000:
+        return KMALLOC_CGROUP
+    return KMALLOC_NORMAL
+
+
+@jit
+def kmalloc_slab(k: Any, size: int, gfp: int) -> Any:
+    """``kmalloc_slab()``: the cache for a size up to 8 KiB."""
+    return k.kmalloc_caches[kmalloc_type(gfp)][kmalloc_index(size)]
+
+
+@jit
+def kmalloc_from(k: Any, size: int, gfp: int, node: int) -> int:
+    """An object of the kmalloc array, for the allocator's own use: no event, no injection."""
+    return slab_alloc_node(k, kmalloc_slab(k, size, gfp), gfp, node, size)
+
+
+@jit
+def kfree_object(k: Any, obj: int) -> None:
+    """Free what :func:`kmalloc_from` gave."""
+    kmem_cache_free_one(k, virt_to_slab(k, obj).slab_cache, obj)
+
+
+@jit
+def same_name(k: Any, a: int, b: int) -> bool:
+    """``!strcmp(a, b)``."""
+    i = 0
+    while load8(k, a + i) == load8(k, b + i):
+        if load8(k, a + i) == 0:
+            return True
+        i += 1
+    return False
+
+
+@jit
+def find_mergeable(k: Any, size: int, align: int, flags: int, name: int, ctor: int, usersize: int) -> Any:
+    """``find_mergeable()``: an existing cache whose objects would serve, or NULL."""
+    if k.slab_nomerge or ctor or usersize:
+        return no_cache(k)
+    size = align_up(size, 8)
+    align = calculate_alignment(flags, align, size)
+    size = align_up(size, align)
+    flags = tell(k, UP_CACHE_FLAGS, name, flags, 0, 0)
+    if flags & SLAB_NEVER_MERGE:
+        return no_cache(k)
+    link = k.slab_caches.prev
+    while link != k.slab_caches:
+        s = cache_from_list(link)
+        link = link.prev
+        if s.flags & SLAB_NEVER_MERGE or s.ctor or s.usersize or s.refcount < 0 or size > s.size:
+            continue
+        if flags & SLAB_MERGE_SAME != s.flags & SLAB_MERGE_SAME:
+            continue
+        if s.size & ~(align - 1) != s.size or s.size - size >= 8:
+            continue
+        return s
+    return no_cache(k)
+
+
+@jit
+def kmem_cache_create(k: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int) -> Any:
+    """``kmem_cache_create_usercopy()``: a cache, or an alias of one that fits; NULL if memory is short or sizes are absurd."""
+    if usersize == 0 and useroffset or size < usersize or size - usersize < useroffset:
+        usersize = 0
+        useroffset = 0
+    if usersize == 0:
+        s = find_mergeable(k, size, align, flags, name, ctor, usersize)
+        if s:
+            s.refcount = s.refcount + 1
+            s.object_size = max(s.object_size, size)
+            s.inuse = max(s.inuse, align_up(size, 8))
+            emit(k, CACHE_CREATE, address(s), size, s.size, 0, -1, address(s), 1)
+            return s
+    got = kmem_cache_zalloc(k, k.kmem_cache, GFP_KERNEL) if may_fail(k, GFP_KERNEL) else 0
+    if not got:
+        return no_cache(k)
+    s = ptr(kmem_cache, got, k)
+    length = 0
+    while load8(k, name + length):
+        length += 1
+    own = kmalloc_from(k, length + 1, GFP_KERNEL, -1)
+    if own:
+        copy(k, own, name, length + 1)
+        s.name = own
+        s.size = size
+        s.object_size = size
+        s.align = calculate_alignment(flags, align, size)
+        s.ctor = ctor
+        s.useroffset = useroffset
+        s.usersize = usersize
+        if kmem_cache_open(k, s, flags):
+            s.refcount = 1
+            list_add(s.list, k.slab_caches)
+            emit(k, CACHE_CREATE, address(s), size, s.size, 0, -1, address(s), 0)
+            return s
+        kfree_object(k, own)
+    kmem_cache_free_one(k, k.kmem_cache, got)
+    return no_cache(k)
+
+
+@jit
+def kmem_cache_shutdown(k: Any, s: Any) -> int:
+    """``__kmem_cache_shutdown()``: free all slabs; the number of slabs that still hold objects (each is reported)."""
+    flush_all(k, s)
+    busy = 0
+    for node in range(k.nr_node_ids):
+        n = get_node(s, node)
+        link = n.partial.next
+        while link != n.partial:
+            sl = slab_from_list(link)
+            link = link.next
+            if sl.inuse == 0:
+                remove_partial(n, sl)
+                discard_slab(k, s, sl)
+            else:
+                report(k, REPORT_REMAINING, s, sl, 0)
+                busy += 1
+        busy = max(busy, n.nr_slabs)
+    return busy
+
+
+@jit
+def kmem_cache_destroy(k: Any, s: Any) -> int:
+    """``kmem_cache_destroy()``: -EBUSY (-16) if objects are still in use; an alias only drops its reference."""
+    s.refcount = s.refcount - 1
+    if s.refcount:
+        emit(k, CACHE_DESTROY, address(s), 0, 0, 0, -1, address(s), 1)
+        return 0
+    if kmem_cache_shutdown(k, s):
+        return -16
+    emit(k, CACHE_DESTROY, address(s), 0, 0, 0, -1, address(s), 0)
+    list_del(s.list)
+    kmem_cache_release(k, s)
+    if s.name:
+        kfree_object(k, s.name)
+    kmem_cache_free_one(k, k.kmem_cache, address(s))
+    return 0

@@ -1,0 +1,348 @@
+"""SLUB: the fast path, the slow path, and freeing (mm/slub.c, 6.1).
+
+Where an object comes from, first hit wins:
+
+1. ``c->freelist``, the CPU's own list of free objects of its current slab (fast path);
+2. ``slab->freelist`` of that slab, where others have freed;
+3. the CPU's partial slabs;
+4. the node's partial slabs, a few of which move to the CPU;
+5. a new slab from the page allocator.
+
+Freeing into the CPU's current slab is the fast path; otherwise the object goes to its slab's list, which may move the slab to a
+partial list or give it back. With slub_debug there are no per-CPU slabs: every object is taken from and returned to the node's list
+and checked on the way.
+
+Lock order is not modelled: an entry runs to its end before another begins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kmem.abi.gfp import __GFP_ZERO
+from kmem.abi.slab_flags import SLAB_POISON, SLAB_STORE_USER, SLAB_TYPESAFE_BY_RCU
+from kmem.lib.jit import fill, jit
+from kmem.mm.mmzone import (
+    EV_SLAB_FASTPATH,
+    EV_SLAB_FREE_FAST,
+    EV_SLAB_FREE_SLOW,
+    EV_SLAB_SLOWPATH,
+    EV_ZEROED,
+    count_vm_events,
+)
+from kmem.mm.slub_debug import (
+    TRACK_ALLOC,
+    alloc_debug_processing,
+    free_debug_processing,
+    kmem_cache_debug,
+    set_track,
+)
+from kmem.mm.slub_freelist import cpu_slab, get_freepointer, next_tid, set_freepointer, this_cpu_slab, virt_to_slab
+from kmem.mm.slub_node import (
+    add_full,
+    add_partial,
+    deactivate_slab,
+    discard_slab,
+    get_node,
+    has_cpu_partial,
+    inc_slabs_node,
+    new_slab,
+    no_slab,
+    put_cpu_partial,
+    remove_full,
+    remove_partial,
+    slab_from_list,
+    slab_nid,
+    unfreeze_partials,
+)
+
+
+@jit
+def acquire_slab(n: Any, sl: Any, to_cpu: bool) -> int:
+    """``acquire_slab()``: freeze a slab of the node's list; its objects, all of them in use if it becomes current."""
+    freelist: int = sl.freelist
+    if to_cpu:
+        sl.inuse = sl.objects
+        sl.freelist = 0
+    sl.frozen = 1
+    remove_partial(n, sl)
+    return freelist
+
+
+@jit
+def alloc_single_from_partial(k: Any, s: Any, n: Any, sl: Any, orig_size: int) -> int:
+    """``alloc_single_from_partial()``: one checked object (slub_debug)."""
+    obj: int = sl.freelist
+    sl.freelist = get_freepointer(k, s, obj)
+    sl.inuse = sl.inuse + 1
+    if not alloc_debug_processing(k, s, sl, obj, orig_size):
+        remove_partial(n, sl)
+        return 0
+    if sl.inuse == sl.objects:
+        remove_partial(n, sl)
+        add_full(s, n, sl)
+    return obj
+
+
+@jit
+def alloc_single_from_new_slab(k: Any, s: Any, sl: Any, orig_size: int) -> int:
+    """``alloc_single_from_new_slab()``."""
+    nid = slab_nid(sl)
+    n = get_node(s, nid)
+    obj: int = sl.freelist
+    sl.freelist = get_freepointer(k, s, obj)
+    sl.inuse = 1
+    if not alloc_debug_processing(k, s, sl, obj, orig_size):
+        return 0
+    if sl.inuse == sl.objects:
+        add_full(s, n, sl)
+    else:
+        add_partial(n, sl, False)
+    inc_slabs_node(s, nid, sl.objects)
+    return obj
+
+
+@jit
+def get_partial_node_debug(k: Any, s: Any, n: Any, orig_size: int) -> int:
+    """``get_partial_node()`` with slub_debug: the first good object, or 0."""
+    entry = n.partial.next
+    while entry != n.partial:
+        sl = slab_from_list(entry)
+        entry = entry.next
+        obj = alloc_single_from_partial(k, s, n, sl, orig_size)
+        if obj:
+            return obj
+    return 0
+
+
+@jit
+def get_partial_node(k: Any, s: Any, n: Any, c: Any) -> int:
+    """``get_partial_node()``: the first partial slab becomes current (in ``c.slab``), more go to the CPU's partial list."""
+    freelist = 0
+    partial_slabs = 0
+    entry = n.partial.next
+    while entry != n.partial:
+        sl = slab_from_list(entry)
+        entry = entry.next
+        t = acquire_slab(n, sl, freelist == 0)
+        if freelist == 0:
+            freelist = t
+            c.slab = sl
+        else:
+            put_cpu_partial(k, s, sl, False)
+            partial_slabs += 1
+        if not has_cpu_partial(s) or partial_slabs > s.cpu_partial_slabs // 2:
+            break
+    return freelist
+
+
+@jit
+def partial_nodes(k: Any, s: Any, node: int, first: int, i: int) -> Any:
+    """The i-th node to look for partial slabs on: the wanted one, then (unless the caller insists) the others."""
+    if i == 0:
+        return get_node(s, first)
+    other = i - 1 if i - 1 < first else i
+    return get_node(s, other)
+
+
+@jit
+def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int) -> int:
+    """``___slab_alloc()``: everything but the fast path; an object or 0."""
+    count_vm_events(k, EV_SLAB_SLOWPATH, 1)
+    if c.slab:
+        sl = c.slab
+        if node >= 0 and slab_nid(sl) != node:
+            freelist: int = c.freelist
+            c.slab = no_slab(k)
+            c.freelist = 0
+            c.tid = next_tid(c.tid)
+            deactivate_slab(k, s, sl, freelist)
+    while True:
+        if c.slab:
+            sl = c.slab
+            freelist = c.freelist
+            if freelist == 0:
+                freelist = sl.freelist
+                sl.inuse = sl.objects
+                sl.frozen = 1 if freelist else 0
+                sl.freelist = 0
+            if freelist:
+                c.freelist = get_freepointer(k, s, freelist)
+                c.tid = next_tid(c.tid)
+                return freelist
+            c.slab = no_slab(k)
+            c.tid = next_tid(c.tid)
+        partial = c.partial
+        if partial and (node < 0 or slab_nid(partial) == node):
+            c.partial = partial.next
+            c.slab = partial
+            continue
+        wanted = max(node, 0)
+        freelist = 0
+        for i in range(1 if node >= 0 else k.nr_node_ids):
+            n = partial_nodes(k, s, node, wanted, i)
+            if n.nr_partial == 0:
+                continue
+            if kmem_cache_debug(s):
+                freelist = get_partial_node_debug(k, s, n, orig_size)
+            else:
+                freelist = get_partial_node(k, s, n, c)
+            if freelist:
+                break
+        if not freelist:
+            sl = new_slab(k, s, gfp, wanted)
+            if not sl:
+                return 0
+            if kmem_cache_debug(s):
+                freelist = alloc_single_from_new_slab(k, s, sl, orig_size)
+                if not freelist:
+                    continue
+            else:
+                freelist = sl.freelist
+                sl.freelist = 0
+                sl.inuse = sl.objects
+                sl.frozen = 1
+                inc_slabs_node(s, slab_nid(sl), sl.objects)
+                c.slab = sl
+        if kmem_cache_debug(s):
+            if s.flags & SLAB_STORE_USER:
+                set_track(k, s, freelist, TRACK_ALLOC)
+            return freelist
+        c.freelist = get_freepointer(k, s, freelist)
+        c.tid = next_tid(c.tid)
+        return freelist
+
+
+@jit
+def slab_alloc_node(k: Any, s: Any, gfp: int, node: int, orig_size: int) -> int:
+    """``slab_alloc_node()``: an object of *s*, or 0; wiped if the caller or the boot wants it."""
+    c = this_cpu_slab(k, s)
+    obj: int = c.freelist
+    if obj and c.slab and (node < 0 or slab_nid(c.slab) == node):
+        c.freelist = get_freepointer(k, s, obj)
+        c.tid = next_tid(c.tid)
+        count_vm_events(k, EV_SLAB_FASTPATH, 1)
+    else:
+        obj = slab_alloc_slow(k, s, gfp, node, c, orig_size)
+        if obj == 0:
+            return 0
+    if gfp & __GFP_ZERO or k.init_on_alloc and not s.ctor and not s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON):
+        fill(k, obj, 0, s.object_size)
+        count_vm_events(k, EV_ZEROED, s.object_size)
+    return obj
+
+
+@jit
+def slab_free_slow(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None:
+    """``__slab_free()``: objects go back to a slab that is not this CPU's current one."""
+    count_vm_events(k, EV_SLAB_FREE_SLOW, 1)
+    if kmem_cache_debug(s):
+        free_to_partial_list(k, s, sl, head, tail, count)
+        return
+    prior = sl.freelist
+    set_freepointer(k, s, tail, prior)
+    was_frozen = sl.frozen
+    inuse = sl.inuse - count
+    sl.inuse = inuse
+    sl.freelist = head
+    if was_frozen or inuse != 0 and prior:
+        return
+    if not prior:
+        sl.frozen = 1
+        put_cpu_partial(k, s, sl, True)
+        return
+    n = get_node(s, slab_nid(sl))
+    if n.nr_partial >= s.min_partial:
+        remove_partial(n, sl)
+        discard_slab(k, s, sl)
+
+
+@jit
+def free_to_partial_list(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None:
+    """``free_to_partial_list()``: checked freeing (slub_debug)."""
+    n = get_node(s, slab_nid(sl))
+    if not free_debug_processing(k, s, sl, head, tail, count):
+        return
+    prior = sl.freelist
+    set_freepointer(k, s, tail, prior)
+    sl.freelist = head
+    sl.inuse = sl.inuse - count
+    empty = sl.inuse == 0 and n.nr_partial >= s.min_partial
+    if not prior:
+        remove_full(s, sl)
+        if not empty:
+            add_partial(n, sl, True)
+    elif empty:
+        remove_partial(n, sl)
+    if empty:
+        discard_slab(k, s, sl)
+
+
+@jit
+def slab_free(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None:
+    """``do_slab_free()``: the chain of *count* objects from *head* to *tail*, all of slab *sl*, is free."""
+    if k.init_on_free and not s.ctor and not s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON):
+        wipe_chain(k, s, head, tail)
+    c = this_cpu_slab(k, s)
+    if c.slab and sl == c.slab:
+        set_freepointer(k, s, tail, c.freelist)
+        c.freelist = head
+        c.tid = next_tid(c.tid)
+        count_vm_events(k, EV_SLAB_FREE_FAST, 1)
+    else:
+        slab_free_slow(k, s, sl, head, tail, count)
+
+
+@jit
+def wipe_chain(k: Any, s: Any, head: int, tail: int) -> None:
+    """``slab_free_freelist_hook()`` with init_on_free: wipe each object, keeping the chain."""
+    obj = head
+    while True:
+        following = get_freepointer(k, s, obj) if obj != tail else 0
+        fill(k, obj, 0, s.object_size)
+        if obj == tail:
+            return
+        set_freepointer(k, s, obj, following)
+        obj = following
+
+
+@jit
+def kmem_cache_free_one(k: Any, s: Any, obj: int) -> None:
+    """Free one object of *s*."""
+    slab_free(k, s, virt_to_slab(k, obj), obj, obj, 1)
+
+
+@jit
+def flush_cpu_slab(k: Any, s: Any, cpu: int) -> None:
+    """``__flush_cpu_slab()``: the CPU's current and partial slabs go back to their nodes."""
+    c = cpu_slab(k, s, cpu)
+    sl = c.slab
+    freelist: int = c.freelist
+    c.slab = no_slab(k)
+    c.freelist = 0
+    c.tid = next_tid(c.tid)
+    if sl:
+        deactivate_slab(k, s, sl, freelist)
+    partial = c.partial
+    c.partial = no_slab(k)
+    if partial:
+        unfreeze_partials(k, s, partial)
+
+
+@jit
+def flush_all(k: Any, s: Any) -> None:
+    """``flush_all()``: every CPU."""
+    for cpu in range(k.nr_cpu_ids):
+        flush_cpu_slab(k, s, cpu)
+
+
+@jit
+def shrink_node(k: Any, s: Any, n: Any) -> None:
+    """``__kmem_cache_do_shrink()``: empty partial slabs are freed (the kernel also sorts the rest by fullness)."""
+    entry = n.partial.next
+    while entry != n.partial:
+        sl = slab_from_list(entry)
+        entry = entry.next
+        if sl.inuse == 0:
+            remove_partial(n, sl)
+            discard_slab(k, s, sl)

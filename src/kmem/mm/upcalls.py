@@ -1,0 +1,46 @@
+"""What compiled code asks of Python: to print a report, to run guest code, to decide what only the whole kernel knows.
+
+An upcall is synchronous, so a report is made before the state that it shows is repaired.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kmem.lib.jit import jit, unwind, upcall
+
+(
+    UP_EVENTS_FULL,
+    UP_BAD_PAGE,
+    UP_WARN,
+    UP_BUG,
+    UP_ALLOC_FAILED,
+    UP_OUT_OF_MEMORY,
+    UP_CTOR,
+    UP_SLAB_REPORT,
+    UP_SLAB_FIX,
+    UP_SLAB_TRACK,
+    UP_VMALLOC_FAILED,
+    UP_CACHE_FLAGS,
+    UP_WRONG_CACHE,
+) = range(1, 14)
+"""Codes. What the four arguments mean is said where the upcall is made."""
+
+
+@jit
+def tell(k: Any, code: int, a: int, b: int, c: int, d: int) -> int:
+    """Make the upcall *code* and return its answer."""
+    return upcall(k, code, a, b, c, d)
+
+
+@jit
+def warn(k: Any, where: int, a: int, b: int) -> None:
+    """``WARN_ON_ONCE`` at the place *where* (:mod:`kmem.mm.places`)."""
+    upcall(k, UP_WARN, where, a, b, 0)
+
+
+@jit
+def bug(k: Any, where: int, a: int, b: int) -> None:
+    """``BUG_ON`` at the place *where*: the kernel stops here."""
+    upcall(k, UP_BUG, where, a, b, 0)
+    unwind(k)

@@ -1,0 +1,85 @@
+"""Looking at the kernel's structures in RAM with their own field names, from Python.
+
+``View(ram).kdata.kmalloc_caches[0][6].object_size`` reads the very words that compiled code and modules use; nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kmem.abi.address import PAGE_OFFSET, VMEMMAP_START
+from kmem.lib.cstruct import Ptr, Struct, u64
+from kmem.machine.ram import Ram
+from kmem.mm.mm_types import KDATA, PRIVATE_AT, kdata, kmem_cache, page, private, vmap_area
+
+
+class View:
+    """Typed windows onto one RAM."""
+
+    def __init__(self, ram: Ram) -> None:
+        self.ram = ram
+        self.kdata: Any = Ptr(ram, kdata, KDATA)
+        self.private: Any = Ptr(ram, private, PRIVATE_AT)
+
+    def ptr(self, struct: Struct, addr: int) -> Any:
+        """``(struct NAME *)addr``."""
+        return Ptr(self.ram, struct, addr)
+
+    def addr(self, p: Any) -> int:
+        """The (unsigned) address that a pointer holds."""
+        return u64(p._addr)
+
+    def page(self, pfn: int) -> Any:
+        """``pfn_to_page(pfn)``."""
+        return self.ptr(page, VMEMMAP_START + pfn * 64)
+
+    def pfn(self, page_address: int) -> int:
+        """``page_to_pfn(page)``."""
+        return (u64(page_address) - VMEMMAP_START) // 64
+
+    def page_of(self, addr: int) -> Any:
+        """``virt_to_head_page(addr)`` for the direct map."""
+        found = self.page((addr - PAGE_OFFSET) >> 12)
+        head = found.compound_head
+        return self.ptr(page, head - 1) if head & 1 else found
+
+    def string(self, addr: int, limit: int = 256) -> str:
+        """The C string at *addr* in a linear window."""
+        if not addr:
+            return ""
+        at = self.ram.offset("any", addr if addr < 0 else addr - (1 << 64) if addr >> 63 else addr, 1, False)
+        raw = bytes(self.ram.whole[at : at + limit])
+        return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+    def list(self, head: Any, struct: Struct, member: str) -> Iterator[Any]:
+        """``list_for_each_entry()``; stops after as many entries as RAM could hold, should the list be corrupted."""
+        offset = struct.field(member).offset
+        link = head.next
+        for _ in range(self.ram.size // 64):
+            if link == head:
+                return
+            yield self.ptr(struct, link._addr - offset)
+            link = link.next
+
+    def caches(self) -> Iterator[Any]:
+        """Every cache, newest first, as in /proc/slabinfo."""
+        return self.list(self.kdata.slab_caches, kmem_cache, "list")
+
+    def vmap_areas(self) -> Iterator[Any]:
+        """Every busy vmap area, by address."""
+        return self.list(self.kdata.vmap_area_list, vmap_area, "list")
+
+    def cache_name(self, s: Any) -> str:
+        """``s->name``."""
+        return self.string(s.name)
+
+    def zones(self) -> Iterator[Any]:
+        """Every zone with pages, node by node."""
+        for node in range(self.kdata.nr_node_ids):
+            for index in range(5):
+                z = self.kdata.node_data[node].node_zones[index]
+                if z.present_pages:
+                    yield z
+
+
