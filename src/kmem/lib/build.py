@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,8 +29,9 @@ MODEL = ("kmem.mm.core",)
 """Modules whose import registers every entry."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_SOURCES = ("abi", "lib", "machine/ram.py", "mm")
-_CODE = 0xC0DE
+_COMPILER = ("kmem.lib.build", "kmem.lib.ptrtype", "kmem.machine.ram")
+"""What the object code depends on besides the model and what the model imports."""
+_IMPORT = re.compile(r"^ *from (kmem[\w.]*) import (?:\(([^)]*)\)|([^\n]*))", re.MULTILINE)
 
 
 def cache_dir() -> Path:
@@ -41,13 +43,26 @@ def cache_dir() -> Path:
     return Path(base) / "kmem"
 
 
+def _sources() -> dict[str, bytes]:
+    """The source of every module that the object code depends on, by name: the model and, transitively, what it imports."""
+    found: dict[str, bytes] = {}
+    wanted = [*MODEL, *_COMPILER]
+    while wanted:
+        name = wanted.pop()
+        path = _PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
+        if name in found or not path.is_file():
+            continue
+        found[name] = path.read_bytes()
+        for package, several, one in _IMPORT.findall(found[name].decode()):
+            wanted.append(package)
+            wanted += [f"{package}.{word.split()[0]}" for word in (several or one).split(",") if word.split()]
+    return found
+
+
 def _key(release: str) -> str:
     digest = hashlib.sha256(release.encode())
-    for name in _SOURCES:
-        path = _PACKAGE / name
-        files = [path] if path.is_file() else sorted(path.rglob("*.py"))
-        for file in files:
-            digest.update(file.read_bytes())
+    for name, source in sorted(_sources().items()):
+        digest.update(name.encode() + b"\0" + source)
     digest.update((_PACKAGE / "abi" / "releases" / f"{release}.structs.json").read_bytes())
     with open("/proc/cpuinfo", "rb") as cpuinfo:
         digest.update(b"".join(line for line in cpuinfo.read().split(b"\n\n")[0].splitlines(True) if line.startswith(b"flags")))

@@ -14,9 +14,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model, type_callable, typeof_impl
 from numba.core.imputils import lower_constant, lower_getattr_generic, lower_setattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr, signature
+from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model, type_callable, typeof_impl
 
 from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMEMMAP_START
 from kmem.lib import raw

@@ -2,7 +2,7 @@
 
 ::
 
-    0        1 MiB reserved (firmware)             16 MiB kernel image: text stubs, then ``kdata``, then the top page table
+    0        1 MiB reserved (firmware)             16 MiB kernel image: text, data, ``kdata``, the first page tables; 56 MiB
     1 MiB …  16 MiB ZONE_DMA                       … 4 GiB ZONE_DMA32 … ZONE_NORMAL
     top      page tables, struct pages, pgdat, per-cpu units, small boot-time objects (memblock, from the top down)
 """
@@ -20,9 +20,10 @@ from kmem.mm.view import View
 PAGE = 4096
 PMD, PUD, PGD = 1 << 21, 1 << 30, 1 << 39
 IMAGE_PHYS = KERNEL_TEXT - START_KERNEL_MAP
-IMAGE_SIZE = 4 << 20
-IMAGE_TABLES = IMAGE_PHYS + (3 << 20)
+TEXT_SIZE = 16 << 20
+IMAGE_TABLES = KDATA_ADDRESS - START_KERNEL_MAP + (1 << 20)
 """The top page table and those of the image itself; CR3 must lie below 4 GiB."""
+IMAGE_SIZE = IMAGE_TABLES + (1 << 20) - IMAGE_PHYS
 
 RW_GLOBAL_NX = (1 << 63) | 0x163
 RWX_GLOBAL = 0x163
@@ -154,8 +155,8 @@ class MemoryBoot:
         for first, last in self.usable:
             start, end = first & -PMD, -(-last // PMD) * PMD
             self._map_2m(PAGE_OFFSET + start, start, min(end, self.ram.size) - start, RW_GLOBAL_NX)
-        self._map_2m(KERNEL_TEXT, IMAGE_PHYS, PMD, RWX_GLOBAL & ~2)
-        self._map_2m(KERNEL_TEXT + PMD, IMAGE_PHYS + PMD, PMD, RW_GLOBAL_NX)
+        self._map_2m(KERNEL_TEXT, IMAGE_PHYS, TEXT_SIZE, RWX_GLOBAL & ~2)
+        self._map_2m(KERNEL_TEXT + TEXT_SIZE, IMAGE_PHYS + TEXT_SIZE, IMAGE_SIZE - TEXT_SIZE, RW_GLOBAL_NX)
         self._map_2m(VMEMMAP_START, self.mem_map, self.mem_map_size, RW_GLOBAL_NX)
 
     def _percpu(self) -> None:

@@ -72,8 +72,8 @@ def configuration(config: str = "debian", **changes: object) -> BootConfig:
     elif config == "debug":
         base = replace(base, slub_debug={"": DEBUG_DEFAULT_FLAGS})
     made = replace(base, **changes)  # type: ignore[arg-type]
-    if made.ram < 32 << 20 or made.ram > 4 << 40:
-        raise UsageError(f"{made.ram >> 20} MiB of RAM cannot be booted", remedy="choose between 32M and 4T")
+    if made.ram < 96 << 20 or made.ram > 4 << 40:
+        raise UsageError(f"{made.ram >> 20} MiB of RAM cannot be booted", remedy="choose between 96M and 4T")
     if not 1 <= made.cpus <= 64:
         raise UsageError(f"{made.cpus} CPUs cannot be booted", remedy="choose between 1 and 64")
     return made

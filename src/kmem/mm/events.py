@@ -10,9 +10,10 @@ from typing import Any
 
 from kmem.abi.gfp import __GFP_NOFAIL
 from kmem.lib.jit import jit
+from kmem.mm.codes import UP_EVENTS_FULL
 from kmem.mm.mm_types import EVENT_RING
 from kmem.mm.mmzone import priv
-from kmem.mm.upcalls import UP_EVENTS_FULL, tell
+from kmem.mm.upcalls import tell
 
 KMALLOC, KFREE, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE, VMALLOC, VFREE = range(8)
 PERCPU_ALLOC, PERCPU_FREE, IOREMAP, IOUNMAP, CACHE_CREATE, CACHE_DESTROY = range(8, 14)

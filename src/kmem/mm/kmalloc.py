@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.abi.gfp import __GFP_COMP
-from kmem.lib.jit import address, copy, entry, fill, jit, load32, ptr
+from kmem.abi.gfp import __GFP_COMP, GFP_KERNEL
+from kmem.lib.jit import address, copy, entry, jit, load32, ptr
 from kmem.mm import places
+from kmem.mm.codes import UP_WRONG_CACHE
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, emit, may_fail
 from kmem.mm.mm_types import kmem_cache
 from kmem.mm.mmzone import PAGE_SIZE, compound_order, kernel, page_slab, page_to_virt, virt_to_head_page
@@ -14,6 +15,8 @@ from kmem.mm.page_alloc import alloc_pages_node
 from kmem.mm.page_free import free_pages
 from kmem.mm.slab_common import (
     KMALLOC_MAX_CACHE_SIZE,
+    kfree_object,
+    kmalloc_from,
     kmalloc_slab,
     kmem_cache_create,
     kmem_cache_destroy,
@@ -24,7 +27,7 @@ from kmem.mm.slub_debug import SLAB_STORE_USER, get_info_end, kmem_cache_debug
 from kmem.mm.slub_freelist import slab_of_page, virt_to_slab
 from kmem.mm.slub_geometry import get_order
 from kmem.mm.slub_node import get_node
-from kmem.mm.upcalls import UP_WRONG_CACHE, tell, warn
+from kmem.mm.upcalls import tell, warn
 
 ZERO_SIZE_PTR = 16
 """What an allocation of 0 bytes gives: not NULL, and not to be touched."""
@@ -235,9 +238,21 @@ def k_orig_size(ram: Any, obj: int) -> int:
 
 
 @entry
-def k_wipe(ram: Any, addr: int, n: int) -> int:
-    """``memset(addr, 0, n)`` in a linear window, for kfree_sensitive."""
-    fill(kernel(ram), addr, 0, n)
+def k_scratch(ram: Any, size: int) -> int:
+    """Memory for an argument that Python passes to the mm (a name, an array), without event or injection; 0 if there is none."""
+    k = kernel(ram)
+    return kmalloc_from(k, size, GFP_KERNEL, -1) if size <= KMALLOC_MAX_CACHE_SIZE else kmalloc_large_node(k, size, GFP_KERNEL, -1)
+
+
+@entry
+def k_scratch_free(ram: Any, p: int) -> int:
+    """Free what :func:`k_scratch` gave."""
+    k = kernel(ram)
+    head = virt_to_head_page(k, p)
+    if page_slab(head):
+        kfree_object(k, p)
+    else:
+        free_pages(k, head, compound_order(head))
     return 0
 
 

@@ -145,6 +145,6 @@ kdata = private_struct(
 )
 """Kernel variables. Names are the kernel's where it has them; the configuration block and the counters are ours."""
 
-KDATA_ADDRESS = 0xFFFFFFFF81200000
+KDATA_ADDRESS = 0xFFFFFFFF84600000
 KDATA = s64(KDATA_ADDRESS)
-"""Where ``kdata`` lies: 2 MiB above the kernel's text."""
+"""Where ``kdata`` lies: on the first 2 MiB boundary behind the kernel image."""

@@ -29,6 +29,7 @@ from kmem.abi.gfp import (
 from kmem.lib.jit import address, entry, fill, jit, ptr
 from kmem.lib.list import list_empty
 from kmem.mm import places
+from kmem.mm.codes import UP_ALLOC_FAILED, UP_OUT_OF_MEMORY
 from kmem.mm.events import MM_PAGE_ALLOC, MM_PAGE_FREE, emit, may_fail
 from kmem.mm.mm_types import page
 from kmem.mm.mmzone import (
@@ -71,7 +72,7 @@ from kmem.mm.page_rmqueue import (
     no_page,
     rmqueue,
 )
-from kmem.mm.upcalls import UP_ALLOC_FAILED, UP_OUT_OF_MEMORY, tell, warn
+from kmem.mm.upcalls import tell, warn
 
 COMPOUND_PAGE_DTOR = 1
 TAIL_MAPPING = 0xDEAD000000000400 - (1 << 64)

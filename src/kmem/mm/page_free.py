@@ -11,6 +11,7 @@ from typing import Any
 
 from kmem.lib.jit import address, container_of, entry, fill, jit, ptr
 from kmem.lib.list import list_add, list_add_tail, list_del, list_empty, list_move_tail
+from kmem.mm.codes import UP_BAD_PAGE
 from kmem.mm.mm_types import page, per_cpu_pages
 from kmem.mm.mmzone import (
     EV_PGFREE,
@@ -38,7 +39,7 @@ from kmem.mm.mmzone import (
     priv,
     set_buddy_order,
 )
-from kmem.mm.upcalls import UP_BAD_PAGE, tell
+from kmem.mm.upcalls import tell
 
 NR_LOWORDER_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
 NR_PCP_LISTS = NR_LOWORDER_PCP_LISTS + 2

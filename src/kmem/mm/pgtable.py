@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.abi.gfp import GFP_KERNEL, __GFP_ZERO
+from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.lib.jit import jit, load64, lshr, store64
 from kmem.mm.mmzone import (
     EV_PAGE_TABLE,
     EV_PTE_CLEAR,
     EV_PTE_SET,
     NR_PAGETABLE,
+    PG_TABLE,
     count_vm_events,
     page_to_virt,
-    phys_to_virt,
     pfn_to_page,
-    PG_TABLE,
+    phys_to_virt,
     virt_to_phys,
 )
 from kmem.mm.page_alloc import alloc_pages_node

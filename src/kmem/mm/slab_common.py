@@ -4,36 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.abi.gfp import GFP_KERNEL, __GFP_ZERO
+from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.abi.slab_flags import (
     SLAB_ACCOUNT,
     SLAB_CACHE_DMA,
-    SLAB_CONSISTENCY_CHECKS,
-    SLAB_DEBUG_FLAGS,
     SLAB_HWCACHE_ALIGN,
     SLAB_KMALLOC,
     SLAB_MERGE_SAME,
     SLAB_NEVER_MERGE,
     SLAB_NO_USER_FLAGS,
-    SLAB_PANIC,
     SLAB_RECLAIM_ACCOUNT,
-    SLAB_STORE_USER,
 )
-from kmem.lib.jit import address, copy, entry, fill, fls64, jit, load8, load32, offsetof, ptr, sizeof, store8, store32
+from kmem.lib.jit import address, copy, fls64, jit, load8, load32, offsetof, ptr, sizeof, store32
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_del
+from kmem.mm.codes import REPORT_REMAINING, UP_CACHE_FLAGS
 from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, may_fail
 from kmem.mm.mm_types import (
     KMALLOC_SLOTS,
-    NR_KMALLOC_TYPES,
     kmem_cache,
     kmem_cache_cpu,
     kmem_cache_node,
-    kmem_cache_order_objects,
 )
-from kmem.mm.mmzone import count_vm_events, kernel
 from kmem.mm.percpu import pcpu_alloc, pcpu_free
 from kmem.mm.slub import flush_all, kmem_cache_free_one, slab_alloc_node
-from kmem.mm.slub_debug import REPORT_REMAINING, kmem_cache_debug, report
+from kmem.mm.slub_debug import report
 from kmem.mm.slub_freelist import cpu_slab, get_freepointer, oo_objects, random_below, random_u64, virt_to_slab
 from kmem.mm.slub_geometry import align_up, calculate_alignment, calculate_sizes, set_min_and_cpu_partial
 from kmem.mm.slub_node import (
@@ -44,11 +38,10 @@ from kmem.mm.slub_node import (
     init_kmem_cache_node,
     new_slab,
     no_node,
-    no_slab,
     remove_partial,
     slab_from_list,
 )
-from kmem.mm.upcalls import UP_CACHE_FLAGS, tell
+from kmem.mm.upcalls import tell
 
 DOWN, PARTIAL, PARTIAL_NODE, UP, FULL = range(5)
 """``enum slab_state``."""

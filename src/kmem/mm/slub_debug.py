@@ -19,6 +19,33 @@ from kmem.abi.slab_flags import (
     SLAB_TRACE,
 )
 from kmem.lib.jit import address, fill, jit, load8, ptr, sizeof, store32
+from kmem.mm.codes import (
+    FIX_ALL_USED,
+    FIX_CLEARED,
+    FIX_COUNT,
+    FIX_NOT_FREED,
+    FIX_RESTORE,
+    REPORT_ALIGNMENT,
+    REPORT_ALREADY_FREE,
+    REPORT_DISABLED,
+    REPORT_END_POISON,
+    REPORT_FREECHAIN,
+    REPORT_FREELIST_CHECK,
+    REPORT_FREEPOINTER,
+    REPORT_INUSE,
+    REPORT_INVALID_POINTER,
+    REPORT_LEFT_REDZONE,
+    REPORT_NOT_SLAB,
+    REPORT_OBJECT_PADDING,
+    REPORT_OBJECTS,
+    REPORT_POISON,
+    REPORT_RIGHT_REDZONE,
+    REPORT_SLAB_PADDING,
+    REPORT_WRONG_COUNT,
+    UP_SLAB_FIX,
+    UP_SLAB_REPORT,
+    UP_SLAB_TRACK,
+)
 from kmem.mm.mm_types import track
 from kmem.mm.mmzone import page_slab, priv
 from kmem.mm.slub_freelist import (
@@ -29,38 +56,12 @@ from kmem.mm.slub_freelist import (
     slab_address,
     slab_order,
 )
-from kmem.mm.upcalls import UP_SLAB_FIX, UP_SLAB_REPORT, UP_SLAB_TRACK, tell
+from kmem.mm.upcalls import tell
 
 SLUB_RED_INACTIVE, SLUB_RED_ACTIVE = 0xBB, 0xCC
 POISON_INUSE, POISON_FREE, POISON_END = 0x5A, 0x6B, 0xA5
 TRACK_ALLOC, TRACK_FREE = 0, 1
 SLAB_DEBUG_FLAGS = SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER | SLAB_TRACE | SLAB_CONSISTENCY_CHECKS
-
-(
-    REPORT_LEFT_REDZONE,
-    REPORT_RIGHT_REDZONE,
-    REPORT_ALIGNMENT,
-    REPORT_POISON,
-    REPORT_END_POISON,
-    REPORT_OBJECT_PADDING,
-    REPORT_SLAB_PADDING,
-    REPORT_FREEPOINTER,
-    REPORT_FREECHAIN,
-    REPORT_NOT_SLAB,
-    REPORT_OBJECTS,
-    REPORT_INUSE,
-    REPORT_DISABLED,
-    REPORT_FREELIST_CHECK,
-    REPORT_INVALID_POINTER,
-    REPORT_ALREADY_FREE,
-    REPORT_WRONG_COUNT,
-    REPORT_WRONG_CACHE,
-    REPORT_REMAINING,
-) = range(19)
-"""Reports; the first seven are ranges of overwritten bytes, for which ``a`` … ``d`` of the report are first, last, found, expected."""
-
-FIX_RESTORE, FIX_ALL_USED, FIX_NOT_FREED, FIX_CLEARED, FIX_COUNT, FIX_CHAIN = range(6)
-
 
 @jit
 def kmem_cache_debug(s: Any) -> bool:

@@ -31,6 +31,7 @@ from kmem.abi.slab_flags import (
 )
 from kmem.lib.jit import address, container_of, fill, jit, load32, ptr
 from kmem.lib.list import list_add, list_add_tail, list_del
+from kmem.mm.codes import UP_CTOR
 from kmem.mm.mm_types import kmem_cache_node, slab
 from kmem.mm.mmzone import (
     EV_SLAB_DISCARD,
@@ -63,7 +64,7 @@ from kmem.mm.slub_freelist import (
     slab_order,
     this_cpu_slab,
 )
-from kmem.mm.upcalls import UP_CTOR, tell
+from kmem.mm.upcalls import tell
 
 GFP_SLAB_MASK = 0x01 | 0x02 | 0x04
 

@@ -8,23 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.lib.jit import jit, unwind, upcall
-
-(
-    UP_EVENTS_FULL,
-    UP_BAD_PAGE,
-    UP_WARN,
-    UP_BUG,
-    UP_ALLOC_FAILED,
-    UP_OUT_OF_MEMORY,
-    UP_CTOR,
-    UP_SLAB_REPORT,
-    UP_SLAB_FIX,
-    UP_SLAB_TRACK,
-    UP_VMALLOC_FAILED,
-    UP_CACHE_FLAGS,
-    UP_WRONG_CACHE,
-) = range(1, 14)
-"""Codes. What the four arguments mean is said where the upcall is made."""
+from kmem.mm.codes import UP_BUG, UP_WARN
 
 
 @jit

@@ -11,7 +11,7 @@ from typing import Any
 from kmem.abi.address import PAGE_OFFSET, VMEMMAP_START
 from kmem.lib.cstruct import Ptr, Struct, u64
 from kmem.machine.ram import Ram
-from kmem.mm.mm_types import KDATA, PRIVATE_AT, kdata, kmem_cache, page, private, vmap_area
+from kmem.mm.mm_types import KDATA, PRIVATE_AT, kdata, kmem_cache, page, private, slab, vmap_area
 
 
 class View:
@@ -37,6 +37,10 @@ class View:
     def pfn(self, page_address: int) -> int:
         """``page_to_pfn(page)``."""
         return (u64(page_address) - VMEMMAP_START) // 64
+
+    def slab(self, page: Any) -> Any:
+        """The same memory as ``struct slab``."""
+        return self.ptr(slab, page._addr)
 
     def page_of(self, addr: int) -> Any:
         """``virt_to_head_page(addr)`` for the direct map."""

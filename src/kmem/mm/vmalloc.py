@@ -14,9 +14,10 @@ from kmem.abi.gfp import __GFP_NOWARN, __GFP_ZERO, GFP_KERNEL
 from kmem.lib.cstruct import s64
 from kmem.lib.jit import address, entry, fls64, jit, load64, ptr, store64
 from kmem.mm import places
+from kmem.mm.codes import EXCEEDS, NO_AREA, NO_PAGES, UP_VMALLOC_FAILED
 from kmem.mm.events import IOREMAP, IOUNMAP, VFREE, VMALLOC, emit, may_fail
 from kmem.mm.mm_types import page, vm_struct
-from kmem.mm.mmzone import PAGE_SIZE, PAGE_SHIFT, is_vmalloc_addr, kernel, page_to_pfn, phys_to_virt, priv
+from kmem.mm.mmzone import PAGE_SHIFT, PAGE_SIZE, is_vmalloc_addr, kernel, page_to_pfn, phys_to_virt, priv
 from kmem.mm.page_alloc import alloc_pages_node
 from kmem.mm.page_free import free_pages
 from kmem.mm.pgtable import (
@@ -31,7 +32,7 @@ from kmem.mm.pgtable import (
     vunmap_range,
 )
 from kmem.mm.slab_common import KMALLOC_MAX_CACHE_SIZE, kfree_object, kmalloc_from
-from kmem.mm.upcalls import UP_VMALLOC_FAILED, bug, tell, warn
+from kmem.mm.upcalls import bug, tell, warn
 from kmem.mm.vmap_area import (
     alloc_vmap_area,
     find_vmap_area,
@@ -44,8 +45,6 @@ VM_IOREMAP, VM_ALLOC, VM_MAP, VM_USERMAP, VM_DMA_COHERENT, VM_UNINITIALIZED, VM_
 VM_MAP_PUT_PAGES, VM_ALLOW_HUGE_VMAP = 0x200, 0x400
 IN_INTERRUPT = 0xFFFF00
 """Bits of the context: soft interrupt, hard interrupt, NMI."""
-HUGE, EXCEEDS, NO_AREA, NO_PAGES = range(1, 5)
-"""Why a vmalloc failed, for the report."""
 
 _START, _END = s64(VMALLOC_START), s64(VMALLOC_END) + 1
 _MODULES, _MODULES_END = s64(MODULES_VADDR), s64(MODULES_END)

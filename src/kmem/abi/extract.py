@@ -1,0 +1,155 @@
+"""``python -m kmem.abi.extract FILE``: writes the struct layouts of a kernel as in ``releases/*.structs.json``.
+
+With ``--enums`` it writes the constants of enums, as in ``releases/*.enums.json``.
+
+FILE is a vmlinux or vmlinuz with BTF, raw BTF bytes, or an ELF file (vmlinux, .ko, .o) with DWARF. Without ``--struct``
+the structs of `STRUCTS` are written. Structs that these embed are written too, unless ``--no-embedded``. Names that
+the file does not define are listed on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypedDict
+
+from kmem.abi.btf import Btf
+from kmem.abi.ctype import Row, TypeSource, flatten
+from kmem.abi.vmlinux import ELF_MAGIC, decompress_vmlinuz, elf_section, is_bzimage
+from kmem.errors import InputError, KmemError
+
+_STRUCTS = """
+    page folio slab track kmem_obj_info list_head hlist_head hlist_node rb_node rb_root rb_root_cached callback_head
+    zone free_area zoneref zonelist pglist_data per_cpu_pages per_cpu_zonestat per_cpu_nodestat lruvec mem_section
+    mem_section_usage alloc_context page_frag page_frag_cache shrinker
+    kmem_cache kmem_cache_cpu kmem_cache_node kmem_cache_order_objects reciprocal_value
+    vm_struct vmap_area vmap_block vmap_block_queue mempool_s dma_pool gen_pool gen_pool_chunk
+    mm_struct vm_area_struct task_struct thread_info pt_regs
+    module module_layout module_kobject mod_tree_node kernel_param kernel_param_ops kparam_string kparam_array
+    bug_entry exception_table_entry orc_entry
+    spinlock raw_spinlock mutex rw_semaphore semaphore completion wait_queue_head wait_queue_entry percpu_ref
+    timer_list hrtimer work_struct delayed_work tasklet_struct irqaction notifier_block
+    kobject kref kset kobj_type attribute resource device device_driver bus_type class
+    file_operations file inode cdev miscdevice seq_file xarray idr ida
+"""
+STRUCTS = tuple(_STRUCTS.split())
+
+# An anonymous enum goes by its first constant.
+_ENUMS = """
+    pageflags zone_type migratetype pageblock_bits zone_watermarks zone_flags pgdat_flags lru_list compound_dtor_id
+    zone_stat_item node_stat_item numa_stat_item vm_event_item kmalloc_cache_type stat_item slab_state track_item
+    oom_constraint compact_priority compact_result migrate_mode module_state bug_trap_type irqreturn
+    hrtimer_restart hrtimer_mode kobj_ns_type fixed_addresses system_states HI_SOFTIRQ SECTION_MARKED_PRESENT_BIT
+"""
+ENUMS = tuple(_ENUMS.split())
+
+
+class StructEntry(TypedDict):
+    """One struct of the JSON file."""
+
+    size: int
+    members: dict[str, Row]
+
+
+def open_types(path: Path) -> TypeSource:
+    """The types in a file of any accepted kind; BTF is preferred to DWARF. Raises InputError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", remedy="name a readable file") from error
+    if is_bzimage(data):
+        data = decompress_vmlinuz(data)
+    if not data.startswith(ELF_MAGIC):
+        return Btf(data)
+    section = elf_section(data, ".BTF")
+    # A module's .BTF is split: its ids go on from the kernel's own, so it cannot be read alone.
+    if section is not None and elf_section(data, ".gnu.linkonce.this_module") is None:
+        return Btf(section)
+    from kmem.abi.dwarf import Dwarf
+
+    return Dwarf(data)
+
+
+def extract(
+    types: TypeSource, names: Iterable[str], *, embedded: bool = True
+) -> tuple[dict[str, StructEntry], list[str], list[str]]:
+    """Layouts of the named structs; then the names that are not defined, and those defined in differing ways.
+
+    With `embedded`, the structs that these contain by value follow. Of differing definitions the first is taken.
+    """
+    queue = list(dict.fromkeys(names))
+    structs: dict[str, StructEntry] = {}
+    missing: list[str] = []
+    ambiguous: list[str] = []
+    for name in queue:
+        variants: list[StructEntry] = []
+        for struct in types.find_all(name):
+            entry: StructEntry = {"size": struct.size, "members": flatten(struct)}
+            if entry not in variants:
+                variants.append(entry)
+        if not variants:
+            missing.append(name)
+            continue
+        if len(variants) > 1:
+            ambiguous.append(name)
+        structs[name] = variants[0]
+        if embedded:
+            queue += [inner for inner in _embedded(variants[0]) if inner not in queue]
+    return structs, missing, ambiguous
+
+
+def extract_enums(types: TypeSource, names: Iterable[str]) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """The constants of the named enums; then the names that are not defined."""
+    found = {name: types.enum(name) for name in names}
+    return {name: values for name, values in found.items() if values}, [name for name in found if not found[name]]
+
+
+def _embedded(entry: StructEntry) -> list[str]:
+    """Names of the structs that a struct contains by value, also as array elements."""
+    spellings = [str(row[2]).rpartition("]")[2] for row in entry["members"].values()]
+    return list(dict.fromkeys(s.removeprefix("struct ") for s in spellings if s.startswith("struct ")))
+
+
+def dumps(entries: Mapping[str, object]) -> str:
+    """The JSON text: one entry a line, in the order given."""
+    lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m kmem.abi.extract", description="write struct layouts as JSON")
+    parser.add_argument("file", type=Path, help="vmlinux, vmlinuz, raw BTF, or an ELF file with DWARF")
+    parser.add_argument("--struct", nargs="+", metavar="NAME", default=STRUCTS, help="the structs to write")
+    parser.add_argument("--no-embedded", action="store_true", help="leave out structs that these contain by value")
+    parser.add_argument("--enums", nargs="*", metavar="NAME", help="write these enums (default: all that kmem uses)")
+    parser.add_argument("-o", "--output", type=Path, metavar="F", help="write to F instead of standard output")
+    options = parser.parse_args(argv)
+    ambiguous: list[str] = []
+    entries: Mapping[str, object]
+    try:
+        types = open_types(options.file)
+        if options.enums is not None:
+            entries, missing = extract_enums(types, options.enums or ENUMS)
+        else:
+            entries, missing, ambiguous = extract(types, options.struct, embedded=not options.no_embedded)
+    except KmemError as error:
+        print(f"error: {error.message}\nremedy: {error.remedy}", file=sys.stderr)
+        return error.status
+    if options.output:
+        options.output.write_text(dumps(entries))
+    else:
+        sys.stdout.write(dumps(entries))
+    print(f"{len(entries)} written", file=sys.stderr)
+    if missing:
+        print(f"not defined in {options.file}: {' '.join(missing)}", file=sys.stderr)
+    if ambiguous:
+        print(f"defined in more than one way, first taken: {' '.join(ambiguous)}", file=sys.stderr)
+    return 0 if entries else InputError.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Options that several subcommands share, and the forms of their values."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from kmem.errors import UsageError
+
+BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+RELEASE = "6.1"
+CONFIGS = ("plain", "debian", "debug")
+PROC = ("slabinfo", "buddyinfo", "vmallocinfo", "meminfo", "zoneinfo", "pagetypeinfo")
+CONTEXTS = ("process", "softirq", "hardirq", "spinlock")
+
+
+def size(text: str) -> int:
+    """Return the bytes that *text* means: ``4096``, ``0x1000``, ``64K``, ``2GiB``, ``1T`` (powers of 1024)."""
+    parts = re.fullmatch(r"(\d+)(?:([KMGT])(?:IB)?)?|(0X[0-9A-F]+)", text.upper())
+    if parts is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; sizes look like 4096, 64K, 512M or 1G")
+    return int(parts[3], 16) if parts[3] else int(parts[1]) * BINARY[parts[2] or ""]
+
+
+def count(text: str) -> int:
+    """Return the whole number, 1 or more, that *text* means: ``250``, ``1e8``, ``100M`` (powers of 1000)."""
+    parts = re.fullmatch(r"(\d+)(?:e(\d{1,2}))?([kMG]?)", text)
+    value = int(parts[1]) * 10 ** int(parts[2] or 0) * DECIMAL[parts[3]] if parts else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0; 250, 1e8 and 100M are")
+    return value
+
+
+def releases() -> list[str]:
+    """Return the names of the modelled kernel releases, the oldest first."""
+    data = Path(__file__).parent.parent / "abi" / "releases"
+    return sorted((path.stem for path in data.glob("*.toml")), key=lambda name: [int(part) for part in name.split(".")])
+
+
+def new_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Return the parser of one subcommand. Options are never abbreviated, so that adding one breaks no script."""
+    return argparse.ArgumentParser(prog=f"kmem {name}", description=description, allow_abbrev=False)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add what says which kernel is simulated on which machine."""
+    group = parser.add_argument_group("the simulated machine")
+    group.add_argument("--release", choices=releases(), default=RELEASE, help=f"kernel to model (default: {RELEASE})")
+    group.add_argument(
+        "--config",
+        choices=CONFIGS,
+        default="debian",
+        help="plain: no hardening; debian: as Debian ships it; debug: with slub_debug=FZPU (default: debian)",
+    )
+    group.add_argument("--ram", type=size, default=size("512M"), metavar="SIZE", help="memory (default: 512M)")
+    group.add_argument("--cpus", type=count, default=2, metavar="N", help="processors (default: 2)")
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="what the kernel's random numbers start from (default: 0)"
+    )
+
+
+def module_parameters(words: list[str]) -> dict[str, str | None]:
+    """Return the ``name=value`` words as insmod takes them; the value is None where there is no ``=``."""
+    parameters: dict[str, str | None] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name:
+            raise UsageError(f"{word!r} is no module parameter", remedy="Parameters look like count=3 or name=text.")
+        parameters[name] = value if equals else None
+    return parameters

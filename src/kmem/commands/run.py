@@ -1,0 +1,127 @@
+"""``kmem run FILE [name=value ...]``: load a kernel module, call its init and exit, say what it did with memory."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kmem.commands import options
+from kmem.errors import InputError, KmemError, UsageError
+
+SLOWEST_START, SLOWEST_CPU = 120.0, 5e6
+"""What the child process is given before it counts as hung: the seconds that starting takes on the slowest machine, the
+compiling of the core included, and its instructions per second. The budget ends a module's endless loop long before."""
+
+STATUS = {"clean": 0, "findings": 1, "unsupported": 3, "error": 4}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of ``kmem run``."""
+    result = options.new_parser("run", "Load a kernel module, call its init and exit, say what it did with memory.")
+    result.add_argument("file", metavar="FILE", help="a .ko, a .c, or a directory with a Kbuild or Makefile")
+    result.add_argument("parameters", nargs="*", metavar="name=value", help="module parameters, as for insmod")
+    options.add_machine(result)
+    group = result.add_argument_group("the run")
+    group.add_argument(
+        "--budget",
+        type=options.count,
+        default=10**8,
+        metavar="N",
+        help="instructions init or exit may take (default: 1e8)",
+    )
+    group.add_argument("--check", choices=("none",), default="none", help="sanitizers to run with (default: none)")
+    group.add_argument(
+        "--proc",
+        action="append",
+        default=[],
+        choices=options.PROC,
+        metavar="NAME",
+        help="also print /proc/NAME at the end",
+    )
+    group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return result
+
+
+def main(words: list[str]) -> int:
+    """Run the module in a process of its own and report."""
+    args = parser().parse_intermixed_args(words)
+    try:
+        run = execute(args)
+    except KmemError as error:
+        if args.json:
+            from kmem.report.json import run_json
+
+            print(
+                run_json(
+                    {"module": args.file, "release": args.release, "config": args.config, "seed": args.seed}, error
+                )
+            )
+        raise
+    if args.json:
+        from kmem.report.json import run_json
+
+        print(run_json(run))
+    else:
+        from kmem.report.table import ink_for
+        from kmem.report.text import run_text
+
+        print(run_text(run, ink_for(sys.stdout)))
+    return STATUS[run["verdict"]]
+
+
+def execute(args: argparse.Namespace) -> dict[str, Any]:
+    """Build the module if it is source, run it in a process of its own, and return what came of it as plain data."""
+    from kmem.commands.isolate import Limits, isolated
+
+    parameters = options.module_parameters(args.parameters)
+    module = module_file(Path(args.file), args.release)
+    patience = SLOWEST_START + 2 * args.budget / SLOWEST_CPU
+    limits = Limits(
+        address_space=(8 << 30) + 4 * args.ram,
+        file_size=(2 << 30) + args.ram,
+        processor_time=int(patience),
+        wall_time=patience,
+    )
+    result: dict[str, Any] = isolated(partial(_work, args, module, parameters), limits)
+    return {**result, "path": args.file}
+
+
+def module_file(path: Path, release: str) -> Path:
+    """Return the ``.ko`` that *path* is, or that kbuild makes of it."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or directory", remedy="Give a .ko, a .c, or a directory with a Kbuild.")
+    if path.suffix != ".c" and not path.is_dir():
+        return path
+
+    from kmem.modules.kbuild import build
+
+    modules = build(path, release=release, progress=lambda text: print(f"kmem: {text}", file=sys.stderr)).modules
+    if len(modules) > 1:
+        listed = "\n".join(f"kmem run {module}" for module in modules)
+        raise UsageError(f"{path} makes {len(modules)} modules", remedy=f"They are built; run one:\n{listed}")
+    return modules[0]
+
+
+def _work(args: argparse.Namespace, module: Path, parameters: dict[str, str | None]) -> dict[str, Any]:
+    """In the child process: everything that is heavy or dangerous."""
+    from dataclasses import asdict
+
+    from kmem.runner import RunOptions, run_module
+
+    run = run_module(
+        RunOptions(
+            path=module,
+            parameters=parameters,
+            release=args.release,
+            config=args.config,
+            ram=args.ram,
+            cpus=args.cpus,
+            seed=args.seed,
+            budget=args.budget,
+            proc=tuple(args.proc),
+        )
+    )
+    return asdict(run)

@@ -1,0 +1,300 @@
+"""What the mm asks for while it runs: warnings, reports, constructors. One method for each code of :mod:`kmem.mm.codes`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from kmem.abi import gfp, page_flags
+from kmem.lib.cstruct import u64
+from kmem.mm import codes, places, slub_report
+from kmem.mm.codes import EXCEEDS, NO_AREA
+from kmem.mm.mm_types import kmem_cache, slab, track
+from kmem.mm.slub_report import AllocationFailure, CacheGeometry, SlabReport, SlabValues, Track
+
+if TYPE_CHECKING:
+    from kmem.kapi.logbuf import LogBuf
+    from kmem.mm.api import Mm
+    from kmem.modules.kallsyms import Kallsyms
+
+Line = tuple[int, str]
+JIFFIES_AT_BOOT, NS_PER_JIFFY = 4294892296, 4000000
+
+_RANGES = {
+    codes.REPORT_LEFT_REDZONE: slub_report.LEFT_REDZONE,
+    codes.REPORT_RIGHT_REDZONE: slub_report.RIGHT_REDZONE,
+    codes.REPORT_ALIGNMENT: slub_report.ALIGNMENT_PADDING,
+    codes.REPORT_POISON: slub_report.POISON,
+    codes.REPORT_END_POISON: slub_report.END_POISON,
+    codes.REPORT_OBJECT_PADDING: slub_report.OBJECT_PADDING,
+}
+_KINDS = {
+    codes.REPORT_LEFT_REDZONE: "out-of-bounds",
+    codes.REPORT_RIGHT_REDZONE: "out-of-bounds",
+    codes.REPORT_ALIGNMENT: "out-of-bounds",
+    codes.REPORT_OBJECT_PADDING: "out-of-bounds",
+    codes.REPORT_SLAB_PADDING: "out-of-bounds",
+    codes.REPORT_POISON: "use-after-free",
+    codes.REPORT_END_POISON: "use-after-free",
+    codes.REPORT_ALREADY_FREE: "double-free",
+    codes.REPORT_INVALID_POINTER: "invalid-free",
+    codes.REPORT_REMAINING: "leak",
+}
+_FRAMES = {
+    codes.REPORT_LEFT_REDZONE: "@left-redzone",
+    codes.REPORT_RIGHT_REDZONE: "@right-redzone",
+    codes.REPORT_POISON: "@poison",
+    codes.REPORT_END_POISON: "@end-poison",
+    codes.REPORT_OBJECT_PADDING: "@object-padding",
+}
+
+
+class Host(Protocol):
+    """What is needed of the kernel."""
+
+    mm: Mm
+    log: LogBuf
+    kallsyms: Kallsyms
+
+    @property
+    def caller(self) -> int: ...
+    def now(self) -> int: ...
+    def tainted_text(self) -> str: ...
+    def add_taint(self, flag: int) -> None: ...
+    def stack_addresses(self) -> list[int]: ...
+    def stack_lines(self, through: str = "") -> Iterable[Line]: ...
+    def comm(self) -> str: ...
+    def warn_at(self, place: places.Place) -> None: ...
+    def warn(self, file: str, line: int, function: str, message: str = "", *, once: bool = False) -> None: ...
+    def bug(self, file: str, line: int, function: str) -> NoReturn: ...
+    def run_ctor(self, ctor: int, obj: int) -> None: ...
+    def finding(self, kind: str, message: str, **facts: object) -> None: ...
+
+
+class Diagnose:
+    """Answers the upcalls of one kernel."""
+
+    def __init__(self, k: Host) -> None:
+        self.k = k
+        self._stacks: list[list[int]] = [[]]
+        self._handlers: dict[int, Callable[[int, int, int, int], int]] = {
+            codes.UP_CACHE_FLAGS: self._cache_flags,
+            codes.UP_WARN: self._warn,
+            codes.UP_BUG: self._bug,
+            codes.UP_CTOR: self._ctor,
+            codes.UP_ALLOC_FAILED: self._alloc_failed,
+            codes.UP_VMALLOC_FAILED: self._vmalloc_failed,
+            codes.UP_OUT_OF_MEMORY: self._out_of_memory,
+            codes.UP_SLAB_REPORT: self._slab_report,
+            codes.UP_SLAB_FIX: self._slab_fix,
+            codes.UP_SLAB_TRACK: self._slab_track,
+            codes.UP_WRONG_CACHE: self._wrong_cache,
+            codes.UP_BAD_PAGE: self._bad_page,
+            codes.UP_EVENTS_FULL: self._events_full,
+        }
+        self.drain: Callable[[], None] = lambda: None
+
+    def __call__(self, code: int, a: int, b: int, c: int, d: int) -> int:
+        """One upcall."""
+        return self._handlers[code](a, b, c, d)
+
+    def print(self, lines: Iterable[Line]) -> list[str]:
+        """Log report lines; their text."""
+        text = []
+        for level, line in lines:
+            self.k.log.printk(line + "\n", level)
+            text.extend(line.split("\n"))
+        return text
+
+    def _events_full(self, a: int, b: int, c: int, d: int) -> int:
+        self.drain()
+        return 0
+
+    def _cache_flags(self, name: int, flags: int, c: int, d: int) -> int:
+        return flags | self.k.mm.config.debug_flags(self.k.mm.view.string(name))
+
+    def _warn(self, where: int, a: int, b: int, d: int) -> int:
+        self.k.warn_at(places.PLACES[where])
+        return 0
+
+    def _bug(self, where: int, a: int, b: int, d: int) -> int:
+        place = places.PLACES[where]
+        self.k.bug(place.file, place.line, place.function)
+
+    def _ctor(self, ctor: int, obj: int, s: int, d: int) -> int:
+        self.k.run_ctor(u64(ctor), u64(obj))
+        return 0
+
+    def _alloc_failed(self, mask: int, order: int, node: int, d: int) -> int:
+        self._failure(slub_report.page_allocation(order), mask, "__alloc_pages")
+        return 0
+
+    def _failure(self, message: str, mask: int, function: str) -> None:
+        report = AllocationFailure(self.k.comm(), message, mask, gfp.pgg(mask))
+        from kmem.mm.show_mem import mem_info
+
+        self.print(report.lines(self.k.stack_lines(function), mem_info(self.k.mm)))
+
+    def _vmalloc_failed(self, why: int, size: int, mask: int, node: int) -> int:
+        if why == EXCEEDS:
+            message = slub_report.vmalloc_exceeds(u64(size))
+        elif why == NO_AREA:
+            message = slub_report.vmalloc_no_area(size)
+        else:
+            message = slub_report.vmalloc_no_pages(size, 0)
+        self._failure(message, mask, "__vmalloc_node_range")
+        return 0
+
+    def _out_of_memory(self, mask: int, order: int, node: int, d: int) -> int:
+        comm = self.k.comm()
+        names = gfp.pgg(mask)
+        self.print([(4, f"{comm} invoked oom-killer: gfp_mask={mask:#x}({names}), order={order}, oom_score_adj=0")])
+        self.print(self.k.stack_lines("out_of_memory"))
+        from kmem.mm.show_mem import mem_info
+
+        text = self.print(mem_info(self.k.mm))
+        self.k.finding("leak", "the machine ran out of memory: the allocation fails, and nothing is left to free", text=tuple(text))
+        return 0
+
+    # slub_debug
+
+    def _geometry(self, s: Any) -> CacheGeometry:
+        name = self.k.mm.view.cache_name(s)
+        return CacheGeometry(name, s.size, s.object_size, s.inuse, s.offset, s.red_left_pad, s.flags)
+
+    def _values(self, sl: Any) -> SlabValues:
+        view = self.k.mm.view
+        address = view.addr(sl)
+        flags = u64(view.page(view.pfn(address)).flags)
+        shown = f"{flags:#x}({page_flags.decode(flags)})"
+        return SlabValues(address, self.k.mm.page_to_virt(address), sl.objects, sl.inuse, u64(sl.freelist), shown)
+
+    def _tracks(self, s: Any) -> Callable[[int], tuple[Track | None, Track | None]]:
+        info_end = s.inuse + (8 if s.offset >= s.inuse else 0)
+
+        def tracks(obj: int) -> tuple[Track | None, Track | None]:
+            found: list[Track | None] = []
+            for which in range(2):
+                t = self.k.mm.view.ptr(track, obj + info_end + which * track.size)
+                stack = self._stacks[t.handle] if t.handle < len(self._stacks) else []
+                found.append(Track(u64(t.addr), t.cpu, t.pid, t.when, stack) if t.addr else None)
+            return found[0], found[1]
+
+        return tracks
+
+    def _slab_report(self, what: int, cache: int, slab_: int, obj: int) -> int:
+        view, k = self.k.mm.view, self.k
+        s, sl, obj = view.ptr(kmem_cache, cache), view.ptr(slab, slab_), u64(obj)
+        report = SlabReport(
+            cache=self._geometry(s),
+            slab=self._values(sl),
+            read=lambda at, n: bytes(k.mm.ram.mem[k.mm.virt_to_phys(at) : k.mm.virt_to_phys(at) + n]),
+            free_pointer=lambda o: self._free_pointer(s, o),
+            tracks=self._tracks(s),
+            jiffies=JIFFIES_AT_BOOT + k.now() // NS_PER_JIFFY,
+            tainted=k.tainted_text(),
+            symbol=k.kallsyms.sprint_backtrace,
+            dump_stack=list(k.stack_lines(_FRAMES.get(what, ""))),
+        )
+        values = [u64(view.kdata.report[i]) for i in range(4)]
+        lines, message = self._lines(report, what, obj, values)
+        text = self.print(lines)
+        self.k.add_taint(5)
+        self._slab_finding(what, report, obj, values, message, text)
+        return 0
+
+    def _lines(self, report: SlabReport, what: int, obj: int, v: list[int]) -> tuple[Iterable[Line], str]:
+        if what in _RANGES:
+            return report.overwritten(_RANGES[what], obj, v[0], v[1], v[3]), f"{_RANGES[what]} overwritten"
+        if what == codes.REPORT_SLAB_PADDING:
+            length = report.slab.base + report.slab.objects * report.cache.size
+            return report.padding_overwritten(v[0], v[1], obj, v[1] + 1 - obj, v[3]), f"padding at {length:#x} overwritten"
+        if what == codes.REPORT_INVALID_POINTER:
+            return report.invalid_object(obj), f"{obj:#x} is no object of {report.cache.name}"
+        if what == codes.REPORT_WRONG_COUNT:
+            return report.wrong_count(v[0], v[1]), "wrong object count"
+        if what == codes.REPORT_REMAINING:
+            return report.objects_remaining(self._live(report)), f"objects remain in {report.cache.name} when it is destroyed"
+        reasons = {
+            codes.REPORT_FREEPOINTER: slub_report.FREEPOINTER_CORRUPT,
+            codes.REPORT_FREECHAIN: slub_report.FREECHAIN_CORRUPT,
+            codes.REPORT_FREELIST_CHECK: slub_report.FREELIST_CHECK,
+            codes.REPORT_ALREADY_FREE: slub_report.ALREADY_FREE,
+        }
+        if what in reasons and obj:
+            return report.object_error(obj, reasons[what]), reasons[what]
+        messages = {
+            codes.REPORT_NOT_SLAB: slub_report.NOT_A_SLAB,
+            codes.REPORT_DISABLED: slub_report.SLAB_DISABLED,
+            codes.REPORT_OBJECTS: f"objects {report.slab.objects} > max",
+            codes.REPORT_INUSE: f"inuse {report.slab.inuse} > max {report.slab.objects}",
+            codes.REPORT_FREEPOINTER: slub_report.FREEPOINTER_CORRUPT,
+        }
+        return report.slab_error(messages[what]), messages[what]
+
+    def _slab_finding(
+        self, what: int, report: SlabReport, obj: int, v: list[int], message: str, text: list[str]
+    ) -> None:
+        if what == codes.REPORT_DISABLED:
+            return
+        if what in _RANGES:
+            message = f"{message}: {v[1] - v[0] + 1} bytes at {v[0]:#x}, first byte {v[2]:#x} instead of {v[3]:#x}"
+        kind = _KINDS.get(what, "freelist-corruption")
+        tracks = report.tracks(obj) if obj and report.is_object(obj) and report.cache.flags & 0x10000 else (None, None)
+        sites = [t.stack[0] if t and t.stack else t.addr if t else 0 for t in tracks]
+        facts = {"cache": report.cache.name, "object_size": report.cache.object_size, "allocated": sites[0], "freed": sites[1]}
+        self.k.finding(kind, message, address=obj or v[0], text=tuple(text), slab=facts)
+
+    def _live(self, report: SlabReport) -> list[int]:
+        """Objects of a slab that are not on its free list."""
+        view, size = self.k.mm.view, report.cache.size
+        s = view.slab(view.ptr(slab, report.slab.address)).slab_cache
+        free, fp = set(), report.slab.freelist
+        while fp and fp not in free and len(free) <= report.slab.objects:
+            free.add(fp)
+            fp = self._free_pointer(s, fp)
+        first = report.slab.base + report.cache.red_left_pad
+        return [first + i * size for i in range(report.slab.objects) if first + i * size not in free]
+
+    def _free_pointer(self, s: Any, obj: int) -> int:
+        at = self.k.mm.virt_to_phys(obj + s.offset)
+        raw = self.k.mm.ram.mem[at : at + 8]
+        stored = int.from_bytes(raw, "little")
+        if self.k.mm.view.kdata.hardened:
+            stored ^= u64(s.random) ^ int.from_bytes((obj + s.offset).to_bytes(8, "big"), "little")
+        return stored
+
+    def _slab_fix(self, what: int, cache: int, obj: int, last: int) -> int:
+        name = self.k.mm.view.cache_name(self.k.mm.view.ptr(kmem_cache, cache))
+        fixes = {
+            codes.FIX_ALL_USED: slub_report.FIX_ALL_USED,
+            codes.FIX_NOT_FREED: f"Object at 0x{u64(obj):016x} not freed",
+            codes.FIX_CLEARED: slub_report.FIX_FREELIST_CLEARED,
+        }
+        if what in fixes:
+            self.print([(3, f"FIX {name}: {fixes[what]}")])
+        return 0
+
+    def _slab_track(self, obj: int, which: int, c: int, d: int) -> int:
+        self._stacks.append(self.k.stack_addresses())
+        return len(self._stacks) - 1
+
+    def _wrong_cache(self, cache: int, real: int, obj: int, d: int) -> int:
+        view = self.k.mm.view
+        names = [view.cache_name(view.ptr(kmem_cache, address)) for address in (cache, real)]
+        place = places.PLACES[places.CACHE_WRONG]
+        self.k.warn(place.file, place.line, place.function, slub_report.wrong_slab_cache(*names) + "\n")
+        return 0
+
+    def _bad_page(self, pfn: int, b: int, c: int, d: int) -> int:
+        page = self.k.mm.view.page(pfn)
+        self.print(
+            [
+                (1, f"BUG: Bad page state in process {self.k.comm()}  pfn:{pfn:05x}"),
+                (4, f"page: refcount:{page._refcount} mapcount:{page._mapcount + 1} mapping:{u64(page.mapping):016x} pfn:{pfn:#x}"),
+                *self.k.stack_lines("bad_page"),
+            ]
+        )
+        self.k.add_taint(5)
+        self.k.finding("invalid-free", f"page {pfn:#x} is freed while it is in use or free already")
+        return 0

@@ -1,0 +1,182 @@
+"""Running guest code for the kernel: calls in, traps out, and what happens when an instruction faults.
+
+A call ends in one of three ways: it returns; the task dies (:class:`TaskDied`), after the kernel's own report is in the log; or the run
+cannot go on because kmem lacks something (:class:`kmem.errors.UnsupportedSymbol`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, START_KERNEL_MAP
+from kmem.errors import UnsupportedSymbol
+from kmem.kapi.bind import Bound
+from kmem.kapi.host import Call, Stuck
+from kmem.lib.cstruct import CoreFault
+from kmem.machine import regs as x86
+from kmem.machine.cpu import Cpu, Faulted, Outcome, OutOfBudget, Returned, Stopped
+from kmem.machine.fault import GP, PF, UD, AccessFault, Fault, Regs
+from kmem.machine.trap import Traps
+from kmem.machine.trapcode import CALLER, MAILBOX_SIZE
+from kmem.mm.boot import TEXT_SIZE
+
+if TYPE_CHECKING:
+    from kmem.machine.clock import Clock
+    from kmem.mm.api import Mm
+    from kmem.modules.module import Module
+
+THREAD_SIZE = 16 << 10
+COMMON_TEXT = KERNEL_TEXT + TEXT_SIZE - (2 << 20)
+"""Where the common code of all traps lies: inside the text mapping, behind the real kernel's text."""
+MASK = (1 << 64) - 1
+
+
+class TaskDied(Exception):
+    """The running task was killed by a report that is in the log."""
+
+
+class Host(Protocol):
+    """What is needed of the kernel."""
+
+    mm: Mm
+    clock: Clock
+    unsupported: dict[str, int]
+
+    def module_at(self, addr: int) -> Module | None: ...
+    def drain(self) -> None: ...
+    def finding(self, kind: str, message: str, **facts: object) -> None: ...
+    def report_fault(self, fault: Fault, in_mm: bool) -> None: ...
+    def report_ud2(self, fault: Fault) -> bool: ...
+    def report_hang(self, regs: Regs, budget: int) -> None: ...
+
+
+class Executor:
+    """The CPU of one kernel with its traps and the stack of the task that runs."""
+
+    def __init__(self, k: Host, gs_base: int, budget: int) -> None:
+        self._k, self.budget = k, budget
+        core = k.mm.core
+        mailbox = core.k_alloc_percpu(MAILBOX_SIZE, 64, 0xCC0)
+        self.cpu = Cpu(k.mm.ram, cr3=k.mm.boot.cr3, gs_base=gs_base, clock=k.clock)
+        self.traps = Traps(
+            self.cpu,
+            common_addr=COMMON_TEXT,
+            mailbox_gs_offset=mailbox,
+            mailbox_phys=gs_base + mailbox - PAGE_OFFSET,
+        )
+        at = COMMON_TEXT - START_KERNEL_MAP
+        k.mm.ram.mem[at : at + len(self.traps.code)] = self.traps.code
+        self.stack = core.k_vmalloc(THREAD_SIZE, THREAD_SIZE, 0xCC0, 0, -1)
+        self.stack_top = self.stack + THREAD_SIZE - 256
+
+    def stub(self, name: str, bound: Bound | None, address: int) -> bytes:
+        """Let *bound* serve the exported function *name* at *address*; the code to put there."""
+        k, private = self._k, self._k.mm.core.private
+        if bound is None:
+
+            def missing(_words: Any) -> int:
+                k.unsupported[name] = k.unsupported.get(name, 0) + 1
+                raise UnsupportedSymbol(
+                    f"the module called {name}(), which kmem does not have yet",
+                    remedy=f"add {name} to src/kmem/kapi (CONTRIBUTING.md says how), or run code that does not need it",
+                )
+
+            return self.traps.add(missing, address)
+        serve_bound = bound
+
+        def serve(words: Any) -> Any:
+            result = serve_bound(k, words)  # type: ignore[arg-type]  # the kernel is the kapi's Host too
+            if private.events:
+                k.drain()
+            return result
+
+        return self.traps.add(serve, address)
+
+    @property
+    def caller(self) -> int:
+        """Return address of the call that is being served."""
+        return int(self.traps.words[CALLER])
+
+    @property
+    def flags(self) -> int:
+        """EFLAGS."""
+        return self.cpu.engine.reg(x86.EFLAGS)
+
+    def set_flags(self, value: int) -> None:
+        """Set EFLAGS."""
+        self.cpu.engine.set_reg(x86.EFLAGS, value)
+
+    def run(self, fn: int, *args: int) -> int:
+        """Call the guest function at *fn*; what it leaves in rax."""
+        nested = self.cpu.depth > 0
+        stack = self.cpu.registers().rsp - 256 if nested else self.stack_top
+        outcome = self._guard(lambda: self.cpu.run(fn, args, stack=stack, budget=self.budget))
+        while True:
+            if isinstance(outcome, Returned):
+                return outcome.value
+            if isinstance(outcome, Faulted):
+                regs = self._fault(outcome.fault)
+            elif isinstance(outcome, OutOfBudget):
+                self._k.report_hang(outcome.regs, self.budget)
+                raise TaskDied
+            else:
+                self._stopped(outcome)
+            resumed = regs
+            outcome = self._guard(lambda: self.cpu.resume(resumed, budget=self.budget))
+
+    def drive(self, generator: Generator[Call, int, int] | int) -> int:
+        """Run a handler of the kapi on the kernel's own behalf."""
+        if isinstance(generator, int):
+            return generator
+        value = 0
+        try:
+            call = next(generator)
+            while True:
+                value = self.run(call.fn, *call.args)
+                call = generator.send(value)
+        except StopIteration as end:
+            return int(end.value or 0)
+
+    def _guard(self, run: Callable[[], Outcome]) -> Outcome:
+        """Turn what a handler raised into the task's death."""
+        try:
+            return run()
+        except CoreFault as wild:
+            self._k.drain()
+            regs = self.traps.registers()
+            access = AccessFault(wild.address, wild.size, "write" if wild.write else "read")
+            from kmem.kapi.fault import fault_of
+
+            self._k.report_fault(fault_of(access, regs), True)
+            raise TaskDied from None
+        except Stuck:
+            raise TaskDied from None
+
+    def _fault(self, fault: Fault) -> Regs:
+        """An instruction faulted: where to go on, if the kernel would."""
+        regs = fault.regs
+        module = self._k.module_at(regs.rip)
+        if module is not None and fault.vector in (PF, GP):
+            entry = module.search_extable(regs.rip)
+            if entry is not None:
+                regs.rip = entry.fixup
+                return regs
+        if fault.vector == UD:
+            if self._k.report_ud2(fault):
+                regs.rip += 2
+                return regs
+        else:
+            self._k.report_fault(fault, False)
+        raise TaskDied
+
+    def _stopped(self, outcome: Stopped) -> None:
+        self._k.finding("api-misuse", f"the CPU stopped: {outcome.reason}")
+        raise TaskDied
+
+    def code_changed(self) -> None:
+        """Module code was written, moved or freed by Python."""
+        if self.cpu.depth:
+            self.cpu.flush_tlb()
+        else:
+            self.cpu.flush_code()

@@ -1,0 +1,222 @@
+"""What file of this package declares what; written by ``python -m kmem.kapi.make_index``.
+
+Looking a symbol up imports only the file that declares it.
+"""
+
+from __future__ import annotations
+
+NAMES = {
+    "address": """
+__virt_addr_valid
+""",
+    "bitmap": """
+__bitmap_and __bitmap_andnot __bitmap_clear __bitmap_complement __bitmap_equal __bitmap_intersects __bitmap_or
+__bitmap_replace __bitmap_set __bitmap_shift_left __bitmap_shift_right __bitmap_subset __bitmap_weight
+__bitmap_weight_and __bitmap_xor bitmap_alloc bitmap_alloc_node bitmap_allocate_region bitmap_cut
+bitmap_find_free_region bitmap_find_next_zero_area_off bitmap_free bitmap_from_arr32 bitmap_print_to_pagebuf
+bitmap_release_region bitmap_to_arr32 bitmap_zalloc bitmap_zalloc_node
+""",
+    "checksum": """
+byte_rev_table crc32_be crc32_le crc_ccitt crc_ccitt_false crc_ccitt_false_table crc_ccitt_table
+""",
+    "cpumask": """
+__cpu_active_mask __cpu_dying_mask __cpu_online_mask __cpu_possible_mask __cpu_present_mask __num_online_cpus
+cpu_all_bits cpu_bit_bitmap cpumask_local_spread cpumask_next_wrap nr_cpu_ids nr_node_ids nr_online_nodes
+""",
+    "ctype": """
+_ctype
+""",
+    "delay": """
+__const_udelay __delay __ndelay __udelay cpu_khz loops_per_jiffy tsc_khz
+""",
+    "device": """
+__dynamic_dev_dbg _dev_alert _dev_crit _dev_emerg _dev_err _dev_info _dev_notice _dev_printk _dev_warn
+dev_driver_string dev_err_probe dev_printk_emit dev_warn_probe
+""",
+    "find_bit": """
+_find_first_and_bit _find_first_bit _find_first_zero_bit _find_last_bit _find_next_and_bit _find_next_andnot_bit
+_find_next_bit _find_next_zero_bit
+""",
+    "hexdump": """
+bin2hex hex2bin hex_asc hex_asc_upper hex_dump_to_buffer hex_to_bin print_hex_dump
+""",
+    "iomem": """
+ioread16 ioread16_rep ioread16be ioread32 ioread32_rep ioread32be ioread8 ioread8_rep ioremap ioremap_cache
+ioremap_encrypted ioremap_prot ioremap_uc ioremap_wc ioremap_wt iounmap iowrite16 iowrite16_rep iowrite16be iowrite32
+iowrite32_rep iowrite32be iowrite8 iowrite8_rep memcpy_fromio memcpy_toio memset_io
+""",
+    "kobject": """
+dev_set_name kobject_add kobject_del kobject_get kobject_get_unless_zero kobject_init kobject_put kobject_set_name
+""",
+    "kstrtox": """
+kstrtobool kstrtoint kstrtoll kstrtos16 kstrtos8 kstrtou16 kstrtou8 kstrtouint kstrtoull simple_strtol simple_strtoll
+simple_strtoul simple_strtoull
+""",
+    "list": """
+__list_add_valid __list_del_entry_valid
+""",
+    "math": """
+gcd get_option int_pow int_sqrt iter_div_u64_rem lcm lcm_not_zero memparse rational_best_approximation
+""",
+    "mempool": """
+mempool_alloc mempool_alloc_pages mempool_alloc_slab mempool_create mempool_create_node mempool_destroy mempool_exit
+mempool_free mempool_free_pages mempool_free_slab mempool_init mempool_init_node mempool_kfree mempool_kmalloc
+mempool_resize
+""",
+    "module": """
+__module_get __request_module module_layout module_put module_refcount try_module_get
+""",
+    "mutex": """
+__mutex_init atomic_dec_and_mutex_lock mutex_is_locked mutex_lock mutex_lock_interruptible mutex_lock_io
+mutex_lock_killable mutex_trylock mutex_unlock
+""",
+    "pages": """
+__alloc_pages __folio_alloc __folio_put __free_pages __get_free_pages alloc_pages alloc_pages_exact empty_zero_page
+folio_alloc free_pages free_pages_exact get_zeroed_page split_page zero_pfn
+""",
+    "panic": """
+__stack_chk_fail __warn_printk dump_stack fortify_panic panic panic_timeout
+""",
+    "param_array": """
+param_array_element param_array_free param_array_get param_array_set
+""",
+    "params": """
+kmalloced_params param_array_ops param_free_charp param_get_bool param_get_byte param_get_charp param_get_hexint
+param_get_int param_get_invbool param_get_long param_get_short param_get_string param_get_uint param_get_ullong
+param_get_ulong param_get_ushort param_ops_bint param_ops_bool param_ops_bool_enable_only param_ops_byte
+param_ops_charp param_ops_hexint param_ops_int param_ops_invbool param_ops_long param_ops_short param_ops_string
+param_ops_uint param_ops_ullong param_ops_ulong param_ops_ushort param_set_bint param_set_bool
+param_set_bool_enable_only param_set_byte param_set_charp param_set_copystring param_set_hexint param_set_int
+param_set_invbool param_set_long param_set_short param_set_uint param_set_uint_minmax param_set_ullong param_set_ulong
+param_set_ushort param_value
+""",
+    "percpu": """
+__alloc_percpu __alloc_percpu_gfp free_percpu
+""",
+    "preempt": """
+__local_bh_enable_ip _local_bh_enable
+""",
+    "printk": """
+__dynamic_pr_debug _printk console_printk no_hash_pointers oops_in_progress vprintk vprintk_default vprintk_emit
+""",
+    "random": """
+get_random_bytes get_random_u16 get_random_u32 get_random_u64 get_random_u8 prandom_bytes_state prandom_u32_state
+""",
+    "ratelimit": """
+___ratelimit __printk_ratelimit printk_ratelimit_state printk_timed_ratelimit
+""",
+    "rbtree": """
+rb_erase rb_first rb_first_postorder rb_insert_color rb_last rb_next rb_next_postorder rb_prev rb_replace_node
+""",
+    "rcu": """
+__rcu_read_lock __rcu_read_unlock call_rcu kvfree_call_rcu rcu_barrier rcu_cblist rcu_is_watching rcu_scheduler_active
+synchronize_rcu synchronize_rcu_expedited
+""",
+    "refcount": """
+refcount_dec_and_mutex_lock refcount_dec_if_one refcount_dec_not_one refcount_warn_saturate
+""",
+    "rwsem": """
+__init_rwsem down_read down_read_interruptible down_read_killable down_read_trylock down_write down_write_killable
+down_write_trylock downgrade_write up_read up_write
+""",
+    "sched": """
+io_schedule schedule wake_up_process yield
+""",
+    "semaphore": """
+down down_interruptible down_killable down_timeout down_trylock up
+""",
+    "slab": """
+__kmalloc __kmalloc_node __kmalloc_node_track_caller kfree kfree_const kfree_sensitive kmalloc_large
+kmalloc_large_node kmalloc_node_trace kmalloc_size_roundup kmalloc_trace kmem_cache_alloc kmem_cache_alloc_bulk
+kmem_cache_alloc_lru kmem_cache_alloc_node kmem_cache_create kmem_cache_create_usercopy kmem_cache_destroy
+kmem_cache_free kmem_cache_free_bulk kmem_cache_shrink kmem_cache_size krealloc ksize
+""",
+    "sort": """
+bsearch sort sort_r
+""",
+    "spinlock": """
+_raw_read_lock _raw_read_lock_bh _raw_read_lock_irq _raw_read_lock_irqsave _raw_read_trylock _raw_read_unlock
+_raw_read_unlock_bh _raw_read_unlock_irq _raw_read_unlock_irqrestore _raw_spin_lock _raw_spin_lock_bh
+_raw_spin_lock_irq _raw_spin_lock_irqsave _raw_spin_trylock _raw_spin_trylock_bh _raw_spin_unlock _raw_spin_unlock_bh
+_raw_spin_unlock_irq _raw_spin_unlock_irqrestore _raw_write_lock _raw_write_lock_bh _raw_write_lock_irq
+_raw_write_lock_irqsave _raw_write_lock_nested _raw_write_trylock _raw_write_unlock _raw_write_unlock_bh
+_raw_write_unlock_irq _raw_write_unlock_irqrestore
+""",
+    "sprintf": """
+kasprintf kvasprintf kvasprintf_const scnprintf snprintf sprint_symbol sprint_symbol_no_offset sprintf sysfs_emit
+sysfs_emit_at vscnprintf vsnprintf vsprintf
+""",
+    "sscanf": """
+sscanf vsscanf
+""",
+    "string": """
+memchr memchr_inv memcmp memscan strcasecmp strcat strchr strchrnul strcmp strcpy strcspn strlcat strlcpy strlen
+strncasecmp strncat strnchr strncmp strncpy strnlen strnstr strpbrk strrchr strscpy strsep strspn strstr
+""",
+    "string_helpers": """
+__sysfs_match_string match_string memcpy_and_pad skip_spaces strim string_escape_mem string_get_size strreplace
+strscpy_pad sysfs_streq
+""",
+    "thunks": """
+__SCT__cond_resched __SCT__might_resched __SCT__preempt_schedule __SCT__preempt_schedule_notrace __fentry__
+__get_user_1 __get_user_2 __get_user_4 __get_user_8 __get_user_nocheck_1 __get_user_nocheck_2 __get_user_nocheck_4
+__get_user_nocheck_8 __memcpy __memmove __memset __put_user_1 __put_user_2 __put_user_4 __put_user_8
+__put_user_nocheck_1 __put_user_nocheck_2 __put_user_nocheck_4 __put_user_nocheck_8 __static_call_return0
+__sw_hweight32 __sw_hweight64 __x86_indirect_thunk_r10 __x86_indirect_thunk_r11 __x86_indirect_thunk_r12
+__x86_indirect_thunk_r13 __x86_indirect_thunk_r14 __x86_indirect_thunk_r15 __x86_indirect_thunk_r8
+__x86_indirect_thunk_r9 __x86_indirect_thunk_rax __x86_indirect_thunk_rbp __x86_indirect_thunk_rbx
+__x86_indirect_thunk_rcx __x86_indirect_thunk_rdi __x86_indirect_thunk_rdx __x86_indirect_thunk_rsi
+__x86_indirect_thunk_rsp __x86_return_thunk clear_page_erms clear_page_orig clear_page_rep copy_page memcpy memmove
+memset
+""",
+    "timekeeping": """
+__msecs_to_jiffies __usecs_to_jiffies jiffies jiffies64_to_msecs jiffies64_to_nsecs jiffies_64 jiffies_to_msecs
+jiffies_to_timespec64 jiffies_to_usecs ktime_get ktime_get_boot_fast_ns ktime_get_coarse_real_ts64
+ktime_get_coarse_ts64 ktime_get_coarse_with_offset ktime_get_mono_fast_ns ktime_get_raw ktime_get_raw_fast_ns
+ktime_get_raw_ts64 ktime_get_real_fast_ns ktime_get_real_seconds ktime_get_real_ts64 ktime_get_seconds ktime_get_ts64
+ktime_get_with_offset mktime64 nsecs_to_jiffies nsecs_to_jiffies64 set_normalized_timespec64
+""",
+    "timer": """
+msleep msleep_interruptible round_jiffies round_jiffies_relative round_jiffies_up round_jiffies_up_relative
+schedule_timeout schedule_timeout_interruptible schedule_timeout_killable schedule_timeout_uninterruptible
+usleep_range_state
+""",
+    "uaccess": """
+__check_object_size _copy_from_user _copy_to_user copy_from_kernel_nofault strncpy_from_user strnlen_user
+""",
+    "util": """
+kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup memdup_user memdup_user_nul strndup_user vmemdup_user
+""",
+    "vmalloc": """
+__vcalloc __vmalloc __vmalloc_array is_vmalloc_addr kvfree kvfree_sensitive kvmalloc_node kvrealloc vcalloc vfree
+vm_map_ram vm_unmap_aliases vm_unmap_ram vmalloc vmalloc_32 vmalloc_32_user vmalloc_array vmalloc_huge vmalloc_node
+vmalloc_to_page vmalloc_to_pfn vmalloc_user vmap vunmap vzalloc vzalloc_node
+""",
+    "wait": """
+__init_swait_queue_head __init_waitqueue_head __wake_up add_wait_queue add_wait_queue_exclusive
+autoremove_wake_function complete complete_all completion_done default_wake_function finish_wait init_wait_entry
+prepare_to_wait prepare_to_wait_event prepare_to_wait_exclusive remove_wait_queue try_wait_for_completion
+wait_for_completion wait_for_completion_interruptible wait_for_completion_interruptible_timeout
+wait_for_completion_timeout
+""",
+    "x86": """
+__put_devmap_managed_page_refs boot_cpu_data devmap_managed_key hugetlb_optimize_vmemmap_key physical_mask pv_ops
+sme_me_mask static_key_initialized system_state
+""",
+}
+"""File: names declared in it."""
+
+PRIVATE_DATA = """
+param_array_element kmalloced_params param_value printk_ratelimit_state rcu_cblist
+"""
+"""Variables of the model's own."""
+
+_modules: dict[str, str] = {}
+
+
+def module_of(name: str) -> str | None:
+    """The file, without ``.py``, that declares *name*; None when none does."""
+    if not _modules:
+        for module, names in NAMES.items():
+            _modules.update(dict.fromkeys(names.split(), module))
+    return _modules.get(name)

@@ -1,0 +1,142 @@
+"""I/O memory (arch/x86/mm/ioremap.c, lib/iomap.c, lib/iomem_copy.c), 6.1. The mapping is done by `Host.mm`.
+
+No device answers behind a mapping: an access reads and writes what the simulated physical memory holds there.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from kmem.kapi.export import export, faithful, family, simplified
+from kmem.kapi.host import Host
+
+PIO_RESERVED = 0x40000
+PIO_MASK = 0xFFFF
+
+_CACHING = simplified("the kind of caching makes no difference")
+_NO_PORTS = simplified("no device answers on the I/O ports: they read as all ones")
+
+
+def _declare_ioremap(name: str, caching: str) -> None:
+    def remap(k: Host, offset: int, size: int) -> int:
+        return k.mm.ioremap(offset, size)
+
+    prototype = f"void __iomem *{name}(resource_size_t offset, unsigned long size)"
+    family(faithful if name == "ioremap" else _CACHING, prototype, f"arch/x86/mm/ioremap.c, 6.1. {caching}.", remap)
+
+
+for _name, _kind in (
+    ("ioremap", "Uncached-minus"),
+    ("ioremap_uc", "Strongly uncached"),
+    ("ioremap_wc", "Write-combining"),
+    ("ioremap_wt", "Write-through"),
+    ("ioremap_cache", "Write-back"),
+    ("ioremap_encrypted", "Encrypted memory"),
+):
+    _declare_ioremap(_name, _kind)
+
+
+@export(_CACHING)
+def ioremap_prot(k: Host, offset: int, size: int, prot_val: int) -> int:
+    """``void __iomem *ioremap_prot(resource_size_t offset, unsigned long size, unsigned long prot_val)``
+
+    arch/x86/mm/ioremap.c, 6.1.
+    """
+    return k.mm.ioremap(offset, size)
+
+
+@export(faithful)
+def iounmap(k: Host, addr: int) -> None:
+    """``void iounmap(volatile void __iomem *addr)``
+
+    arch/x86/mm/ioremap.c, 6.1.
+    """
+    k.mm.iounmap(addr)
+
+
+def _is_memory(k: Host, addr: int, function: str) -> bool:
+    """Whether *addr* is I/O memory; False is a port. Anything between is a bad access, which warns."""
+    if addr >= PIO_RESERVED:
+        return True
+    if addr <= PIO_MASK:
+        k.warn("lib/iomap.c", 45, "bad_io_access", f"Bad IO access at port {addr:#x} ({function})", once=True)
+    return False
+
+
+def _declare_read(name: str, ctype: str, size: int, order: Literal["little", "big"]) -> None:
+    def read(k: Host, addr: int) -> int:
+        if not _is_memory(k, addr, name):
+            return (1 << 8 * size) - 1
+        return int.from_bytes(k.mem.read(addr, size), order)
+
+    family(_NO_PORTS, f"{ctype} {name}(const void __iomem *addr)", "lib/iomap.c, 6.1.", read)
+
+
+def _declare_write(name: str, ctype: str, size: int, order: Literal["little", "big"]) -> None:
+    def write(k: Host, val: int, addr: int) -> None:
+        if _is_memory(k, addr, name):
+            k.mem.write(addr, val.to_bytes(size, order))
+
+    family(_NO_PORTS, f"void {name}({ctype} val, void __iomem *addr)", "lib/iomap.c, 6.1.", write)
+
+
+for _bits, _ctype, _orders in (
+    (8, "u8", ("",)),
+    (16, "u16", ("", "be")),
+    (32, "u32", ("", "be")),
+):
+    for _order in _orders:
+        _declare_read(f"ioread{_bits}{_order}", "unsigned int", _bits // 8, "big" if _order else "little")
+        _declare_write(f"iowrite{_bits}{_order}", _ctype, _bits // 8, "big" if _order else "little")
+
+
+def _declare_repeated(bits: int) -> None:
+    size = bits // 8
+
+    def read(k: Host, port: int, buf: int, count: int) -> None:
+        item = k.mem.read(port, size) if _is_memory(k, port, f"ioread{bits}_rep") else b"\xff" * size
+        k.mem.write(buf, item * count)
+
+    def write(k: Host, port: int, buf: int, count: int) -> None:
+        content = k.mem.read(buf, size * count) if count else b""
+        if content and _is_memory(k, port, f"iowrite{bits}_rep"):
+            k.mem.write(port, content[-size:])
+
+    prototype = f"void ioread{bits}_rep(const void __iomem *port, void *dst, unsigned long count)"
+    family(_NO_PORTS, prototype, "lib/iomap.c, 6.1. Reads the same place *count* times.", read)
+    prototype = f"void iowrite{bits}_rep(void __iomem *port, const void *src, unsigned long count)"
+    family(_NO_PORTS, prototype, "lib/iomap.c, 6.1. Writes the same place *count* times.", write)
+
+
+for _bits in (8, 16, 32):
+    _declare_repeated(_bits)
+
+
+@export(faithful)
+def memcpy_fromio(k: Host, to: int, from_: int, n: int) -> None:
+    """``void memcpy_fromio(void *to, const volatile void __iomem *from, size_t n)``
+
+    arch/x86/lib/iomem.c, 6.1.
+    """
+    if n:
+        k.mem.write(to, k.mem.read(from_, n))
+
+
+@export(faithful)
+def memcpy_toio(k: Host, to: int, from_: int, n: int) -> None:
+    """``void memcpy_toio(volatile void __iomem *to, const void *from, size_t n)``
+
+    arch/x86/lib/iomem.c, 6.1.
+    """
+    if n:
+        k.mem.write(to, k.mem.read(from_, n))
+
+
+@export(faithful)
+def memset_io(k: Host, a: int, b: int, c: int) -> None:
+    """``void memset_io(volatile void __iomem *a, int b, size_t c)``
+
+    arch/x86/lib/iomem.c, 6.1.
+    """
+    if c:
+        k.mem.fill(a, b & 0xFF, c)

@@ -1,0 +1,295 @@
+"""Where the kernel stands when something goes wrong: registers, call trace, the module code to look at, and the reports.
+
+The values that `kmem.kapi.crash` prints come from here. Everything is found when it is asked for; a run without a report pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kmem.abi.address import MODULES_END, MODULES_VADDR, PAGE_OFFSET, VMALLOC_END, VMALLOC_START
+from kmem.kapi.dumpstack import CrashState
+from kmem.machine.fault import AccessFault, Fault, Regs
+from kmem.mm.mm_types import kmem_cache
+
+if TYPE_CHECKING:
+    from kmem.kapi.dumpstack import Trace
+    from kmem.kapi.fault import Context
+    from kmem.kapi.regs import Frame, MachineState, PtRegs
+    from kmem.modules.orc import Cursor
+
+Line = tuple[int, str]
+_ALLOCATORS = ("kmem_cache_alloc", "kmem_cache_alloc_node", "kmem_cache_alloc_bulk")
+
+
+class CrashSite:
+    """The crash side of one kernel; implements `kmem.kapi.crash.CrashHost` together with it."""
+
+    def __init__(self, k: Any) -> None:
+        self.k = k
+        self.crash = CrashState()
+        self.kmem_cache = kmem_cache
+        self._regs: Regs | None = None
+        self._cr2 = 0
+
+    # values (CrashHost)
+
+    @property
+    def log(self) -> Any:
+        """The kernel log."""
+        return self.k.log
+
+    @property
+    def release(self) -> Any:
+        """The release."""
+        return self.k.release
+
+    @property
+    def regions(self) -> Any:
+        """The address map."""
+        return self.k.release.addresses
+
+    def regs(self) -> Regs:
+        """Registers at the fault that is being reported, or at the call that is being served."""
+        if self._regs is not None:
+            return self._regs
+        return self.k.executor.traps.registers() if self.k.executor.cpu.depth else Regs()
+
+    def add_taint(self, flag: int) -> None:
+        """``add_taint()``."""
+        self.k.add_taint(flag)
+
+    def finding(self, kind: str, message: str, **facts: object) -> None:
+        """Record a finding."""
+        self.k.finding(kind, message, **facts)
+
+    def machine_state(self) -> MachineState:
+        """The values of this moment."""
+        from kmem.kapi.regs import Build, LoadedModule, MachineState
+
+        k, r = self.k, self.k.release
+        states = ("live", "coming", "going", "coming")
+        modules = [LoadedModule(m.name, m.taints, states[m.state]) for m in k.modules.values()]
+        cpu = k.executor.cpu
+        cr0, cr3, cr4, gs_base = cpu._control
+        return MachineState(
+            read=k.mem.read,
+            symbols=k.kallsyms,
+            build=Build(r.oops_version, r.oops_options, r.hardware),
+            cpu=0,
+            pid=97,
+            comm=k.comm(),
+            taint=k.tainted,
+            modules=modules,
+            gs_base=gs_base,
+            cr0=cr0,
+            cr2=self._cr2,
+            cr3=cr3,
+            cr4=cr4,
+            irqs_disabled=k.context.irqs_disabled(),
+            preempt_count=k.context.preempt_count,
+        )
+
+    def tainted_text(self) -> str:
+        """``print_tainted()``."""
+        from kmem.kapi.regs import print_tainted
+
+        return print_tainted(self.k.tainted)
+
+    def fault_context(self) -> Context:
+        """Page tables and stack of the running task."""
+        from kmem.kapi.fault import Context
+
+        stack = self.k.executor.stack
+        return Context(self._walk, (stack, stack + (16 << 10)))
+
+    def _walk(self, addr: int) -> list[tuple[str, int | None]]:
+        entries: list[tuple[str, int | None]] = [*self.k.mem.walk(addr)]
+        entries.insert(1, ("P4D", entries[0][1]))
+        return entries
+
+    # call traces
+
+    def _unwound(self, regs: Regs) -> list[tuple[int, bool]]:
+        from kmem.modules.orc import Cursor, unwind
+
+        k = self.k
+
+        def find(addr: int) -> Any:
+            module = k.module_at(addr)
+            return module.orc.find(addr) if module else None
+
+        def is_text(addr: int) -> bool:
+            module = k.module_at(addr)
+            return module is not None and module.is_text(addr)
+
+        def stub(at: Cursor) -> Cursor | None:
+            if k.module_at(at.ip) is not None:
+                return None
+            try:
+                return Cursor(k.mem.u64(at.sp), at.sp + 8, at.bp)
+            except AccessFault:
+                return None
+
+        end = k.executor.stack + (16 << 10)
+        if not k.executor.stack <= regs.rsp < end:
+            return []
+        return unwind(regs, k.mem, find=find, is_text=is_text, stack_end=end, stub=stub)
+
+    def trace(self, regs: PtRegs | None, inner: Sequence[Frame] = ()) -> Trace:
+        """The call trace from *regs* (None: from the call that is being served), under the frames *inner*."""
+        from kmem.kapi.dumpstack import task_trace
+        from kmem.kapi.kernel_text import MODULE_EXIT, MODULE_INIT, kernel_text
+
+        frames = self._unwound(regs.regs if regs else self.regs())
+        going = any(module.state == 2 for module in self.k.modules.values())
+        outer = kernel_text(self.k.release.name).syscall(MODULE_EXIT if going else MODULE_INIT)
+        return task_trace(frames, inner=inner, outer=outer)
+
+    def stack_addresses(self) -> list[int]:
+        """Reliable return addresses from the call that is being served outwards."""
+        if not (self.k._executor and self.k.executor.cpu.depth):
+            return []
+        return [address for address, reliable in self._unwound(self.regs()) if reliable]
+
+    def _export(self) -> str:
+        """Name of the exported function that is being served."""
+        symbol = self.k.kallsyms.lookup(self.k.executor.traps.stub)
+        return symbol.name if symbol else ""
+
+    def stack_lines(self, through: str = "") -> Iterable[Line]:
+        """``dump_stack()`` in the kernel function *through* on behalf of the module."""
+        from kmem.kapi.dumpstack import dump_stack
+        from kmem.kapi.kernel_text import kernel_text
+
+        if not (self.k._executor and self.k.executor.cpu.depth):
+            return []
+        text = kernel_text(self.k.release.name)
+        inner = text.frames(self._export(), through, "show_stack") if through else []
+        return list(dump_stack(self.machine_state(), self.trace(None, inner)))
+
+    # the code to look at
+
+    def place(self, addr: int) -> str:
+        """``drv.c:41``, or the symbol where no source line is known; for a return address."""
+        module = self.k.module_at(addr)
+        source = module.source(addr - 1) if module else None
+        return f"{source.file}:{source.line}" if source else self.k.kallsyms.sprint_backtrace(addr)
+
+    def blame(self, regs: Any) -> Any:
+        """The module code that *regs*, or the call that is being served, came from."""
+        from kmem.kapi.crash import Blame
+
+        k = self.k
+        candidates: list[tuple[int, int]] = []
+        at = regs.regs if regs is not None else self._regs
+        if at is not None:
+            candidates.append((at.rip, 0))
+        if k._executor and k.executor.cpu.depth:
+            candidates.append((k.caller, 1))
+        if at is not None or candidates:
+            candidates += [(address, 1) for address, reliable in self._unwound(at or self.regs()) if reliable]
+        for addr, back in candidates:
+            module = k.module_at(addr)
+            if module is None:
+                continue
+            symbol = k.kallsyms.lookup(addr - back)
+            source = module.source(addr - back)
+            name = symbol.name if symbol else module.name
+            offset = addr - symbol.addr if symbol else 0
+            return Blame(name, offset, source.file if source else "", source.line if source else 0)
+        return Blame()
+
+    def region(self, address: int) -> str:
+        """What part of the kernel's address space *address* lies in, in a word or two."""
+        if PAGE_OFFSET <= address < PAGE_OFFSET + self.k.mm.ram.size:
+            return "direct map"
+        if VMALLOC_START <= address <= VMALLOC_END:
+            return "vmalloc"
+        if MODULES_VADDR <= address < MODULES_END:
+            return "modules"
+        return "per-cpu" if address < 1 << 32 else "kernel"
+
+    # reports
+
+    def fault(self, fault: Fault, in_mm: bool) -> None:
+        """Print the oops of *fault*; *in_mm*: the allocator followed a bad free pointer for the function that is being served."""
+        from kmem.kapi import crash
+        from kmem.kapi.kernel_text import kernel_text
+
+        site, inner = None, []
+        if in_mm:
+            text, name = kernel_text(self.k.release.name), self._export()
+            function = name if name in _ALLOCATORS else "__kmem_cache_alloc_node"
+            site = text.site("slub-freelist", function)
+            inner = text.frames(name, function) if name != function else []
+        self._regs, self._cr2 = fault.regs, fault.address
+        try:
+            crash.report_fault(self, fault, site, inner)
+        finally:
+            self._regs = None
+
+    def ud2(self, fault: Fault) -> bool:
+        """Print a BUG or WARN in module code; True if execution goes on behind it."""
+        from kmem.kapi import bug, crash
+
+        self._regs = fault.regs
+        try:
+            module = self.k.module_at(fault.regs.rip)
+            entry = module.bug_at(fault.regs.rip) if module else None
+            known = bug.BugEntry(entry.file, entry.line, entry.flags) if entry else None
+            report = crash.report_ud2(self, fault, known)
+            if report.done and entry:
+                flags_at = entry.entry + 10
+                self.k.mm.ram.mem[self.k.mm.phys_of(flags_at)] |= bug.BUGFLAG_DONE
+            return report.kind == "warn"
+        finally:
+            self._regs = None
+
+    def warning(self, file: str, line: int, function: str, message: str) -> None:
+        """A WARN of the kernel itself."""
+        from kmem.kapi import crash
+
+        crash.report_warning(self, file, line, function, message, export=self._export())
+
+    def kernel_bug(self, file: str, line: int, function: str) -> None:
+        """A BUG of the kernel itself."""
+        from kmem.kapi import crash
+
+        crash.report_kernel_bug(self, file, line, function, export=self._export())
+
+    def dump_stack(self) -> None:
+        """``dump_stack()`` called by the module."""
+        from kmem.kapi import crash
+
+        crash.report_dump_stack(self)
+
+    def hang(self, regs: Regs, budget: int) -> None:
+        """The instruction budget is used up."""
+        self._regs = regs
+        try:
+            self.finding("hang", f"still running after {budget} instructions (--budget)")
+        finally:
+            self._regs = None
+
+    def sleeping(self, function: str, file: str, line: int) -> None:
+        """``might_sleep()`` where sleeping is forbidden: printed by kernels with CONFIG_DEBUG_ATOMIC_SLEEP."""
+        if self.k.config.get("CONFIG_DEBUG_ATOMIC_SLEEP"):
+            from kmem.kapi import bug
+
+            context = self.k.context
+            lines = bug.sleeping_function(
+                self.machine_state(), self.trace(None), file, line, preempt_count=context.preempt_count
+            )
+            text = [line_ for level, line_ in lines if self.k.printk(level, line_) is None]
+            self.finding("sleep-in-atomic", f"{function}() may sleep, and was called where that is forbidden", text=tuple(text))
+
+    def scheduling(self) -> None:
+        """The scheduler was entered with preemption disabled."""
+        from kmem.kapi import bug
+
+        count = self.k.context.preempt_count
+        lines = bug.scheduling_while_atomic(self.machine_state(), self.trace(None), preempt_count=count)
+        text = [line for level, line in lines if self.k.printk(level, line) is None]
+        self.finding("sleep-in-atomic", "the task slept where that is forbidden", text=tuple(text))

@@ -1,0 +1,105 @@
+"""Duplicating memory and strings (mm/util.c), 6.1."""
+
+from __future__ import annotations
+
+from kmem.kapi.errno import EFAULT, err_ptr
+from kmem.kapi.export import export, faithful, simplified
+from kmem.kapi.host import Host
+from kmem.kapi.string import text_at
+
+NO_USER = simplified("there is no user memory: always -EFAULT")
+
+
+def _duplicate(k: Host, content: bytes, gfp: int) -> int:
+    p = k.mm.kmalloc(len(content), gfp, caller=k.caller)
+    if p and content:
+        k.mem.write(p, content)
+    return p
+
+
+@export(faithful)
+def kmemdup(k: Host, src: int, len_: int, gfp: int) -> int:
+    """``void *kmemdup(const void *src, size_t len, gfp_t gfp)``
+
+    mm/util.c, 6.1.
+    """
+    # Allocate first: a length that is too large fails, it does not fault.
+    p = k.mm.kmalloc(len_, gfp, caller=k.caller)
+    if p and len_:
+        k.mem.write(p, k.mem.read(src, len_))
+    return p
+
+
+@export(faithful)
+def kmemdup_nul(k: Host, s: int, len_: int, gfp: int) -> int:
+    """``char *kmemdup_nul(const char *s, size_t len, gfp_t gfp)``
+
+    mm/util.c, 6.1. Exactly *len* bytes and a NUL; NULL for NULL.
+    """
+    p = k.mm.kmalloc((len_ + 1) & ((1 << 64) - 1), gfp, caller=k.caller) if s else 0
+    if p:
+        k.mem.write(p, (k.mem.read(s, len_) if len_ else b"") + b"\0")
+    return p
+
+
+@export(faithful)
+def kstrdup(k: Host, s: int, gfp: int) -> int:
+    """``char *kstrdup(const char *s, gfp_t gfp)``
+
+    mm/util.c, 6.1. NULL for NULL.
+    """
+    return _duplicate(k, text_at(k, s) + b"\0", gfp) if s else 0
+
+
+@export(simplified("no string lies in the kernel's own read-only data: every one is copied"))
+def kstrdup_const(k: Host, s: int, gfp: int) -> int:
+    """``const char *kstrdup_const(const char *s, gfp_t gfp)``
+
+    mm/util.c, 6.1. To be freed with kfree_const().
+    """
+    return kstrdup(k, s, gfp)
+
+
+@export(faithful)
+def kstrndup(k: Host, s: int, max: int, gfp: int) -> int:
+    """``char *kstrndup(const char *s, size_t max, gfp_t gfp)``
+
+    mm/util.c, 6.1. At most *max* characters and a NUL.
+    """
+    return _duplicate(k, text_at(k, s, max) + b"\0", gfp) if s else 0
+
+
+@export(NO_USER)
+def memdup_user(k: Host, src: int, len_: int) -> int:
+    """``void *memdup_user(const void __user *src, size_t len)``
+
+    mm/util.c, 6.1.
+    """
+    return err_ptr(-EFAULT)
+
+
+@export(NO_USER)
+def vmemdup_user(k: Host, src: int, len_: int) -> int:
+    """``void *vmemdup_user(const void __user *src, size_t len)``
+
+    mm/util.c, 6.1.
+    """
+    return err_ptr(-EFAULT)
+
+
+@export(NO_USER)
+def memdup_user_nul(k: Host, src: int, len_: int) -> int:
+    """``void *memdup_user_nul(const void __user *src, size_t len)``
+
+    mm/util.c, 6.1.
+    """
+    return err_ptr(-EFAULT)
+
+
+@export(NO_USER)
+def strndup_user(k: Host, s: int, n: int) -> int:
+    """``char *strndup_user(const char __user *s, long n)``
+
+    mm/util.c, 6.1.
+    """
+    return err_ptr(-EFAULT)

@@ -1,0 +1,477 @@
+"""The kernel: one simulated machine, booted, with the C-named calls on it and modules loaded into it.
+
+    k = kmem.boot(release="6.1", ram="512M", cpus=2, seed=0)
+    p = k.kmalloc(64, kmem.GFP_KERNEL); k.write(p, b"hello"); k.kfree(p)
+    m = k.insmod("driver.ko", count=3); m.rmmod()
+
+`Kernel` is also what the exported functions (`kmem.kapi.host.Host`), the module loader (`kmem.modules.env.LoadEnv`) and the crash
+reports (`kmem.kapi.crash.CrashHost`) see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, NoReturn
+
+from kmem.abi.address import PAGE_OFFSET
+from kmem.abi.exports import export
+from kmem.abi.layout import layout
+from kmem.abi.release import release
+from kmem.errors import InputError, KmemError
+from kmem.kapi.context import CpuContext
+from kmem.kapi.diagnose import Diagnose
+from kmem.kapi.executor import Executor, TaskDied
+from kmem.kapi.export import Data
+from kmem.kapi.host import Call
+from kmem.kapi.logbuf import LogBuf
+from kmem.kapi.site import CrashSite
+from kmem.kapi.symbols import Symbols
+from kmem.kapi.vsprintf import FormatOptions
+from kmem.lib.cstruct import u64
+from kmem.machine.clock import Clock
+from kmem.machine.paging import AddressSpace
+from kmem.mm import places
+from kmem.mm.api import Mm
+from kmem.mm.config import BootConfig, configuration
+from kmem.mm.stream import EventStream
+from kmem.modules.kallsyms import Kallsyms
+from kmem.modules.loader import load_module
+from kmem.modules.module import Module
+from kmem.sanitizers.kmemleak import Allocation, Kmemleak
+from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
+
+BOOT_NS = 1_000_000_000
+"""Simulated time at which the machine is up."""
+PID, COMM = 97, "insmod"
+_COUNTED_RUNS = 1 << 16
+
+
+class Kernel:
+    """A booted machine; *config* says which. Close it (or use it as a context manager) to give its memory back."""
+
+    def __init__(self, config: BootConfig | None = None, *, budget: int = 100_000_000) -> None:
+        self.boot_config = config or configuration()
+        self.budget = budget
+        self.release = release(self.boot_config.release)
+        self.layout = layout(self.boot_config.release)
+        self.config = self.release.configs[self.boot_config.config]
+        self.nr_cpus = self.boot_config.cpus
+        self.clock = Clock(BOOT_NS)
+        self.log = LogBuf(self.clock)
+        self.kallsyms = Kallsyms()
+        self.random = Random(f"kmem {self.boot_config.seed}")
+        plain_pointers = self.boot_config.no_hash_pointers or bool(self.boot_config.slub_debug)
+        self.format = FormatOptions.seeded(self.boot_config.seed, no_hash_pointers=plain_pointers)
+        self.findings = Findings()
+        self.unsupported: dict[str, int] = {}
+        self.modules: dict[str, Module] = {}
+        self.tainted = 0
+        self._warned: set[tuple[str, int]] = set()
+        self._executor: Executor | None = None
+        self.site = CrashSite(self)
+        self._diagnose = Diagnose(self)
+        self.mm = Mm(self.boot_config, self._diagnose)
+        self._diagnose.drain = self.drain
+        self.mm.start()
+        self.mem = AddressSpace(self.mm.ram, self.mm.boot.cr3)
+        self.gs_base = u64(getattr(self.mm.view.kdata, "__per_cpu_offset")[0])  # noqa: B009
+        self.symbols = Symbols(self.mm.ram, self.release.name, self.kallsyms, self._stub, self._initial)
+        self.regions, self.crash = self.release.addresses, self.site.crash
+        self._per_cpu()
+        self.context = CpuContext(self.mem, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags)
+        self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
+        self.mm.moment = self._moment
+        self.leaks = Kmemleak(self._is_module_code, self._describe)
+        self.events = EventStream(self.mm.core)
+        self.events.listen(self.leaks)
+
+    # booting
+
+    def _percpu(self, name: str) -> int:
+        found = export(name, self.release.name)
+        assert found is not None and found.kind == "A", name
+        return found.address
+
+    def _per_cpu(self) -> None:
+        """The static per-cpu variables that compiled module code reads."""
+        canary = self.random.getrandbits(56) << 8
+        self.task = self.mm.core.k_scratch(self.layout["task_struct"].size)
+        self.mem.set_u32(self.task + self.layout["task_struct"].offset("pid"), PID)
+        self.mem.write(self.task + self.layout["task_struct"].offset("comm"), COMM.encode() + b"\0")
+        for cpu in range(self.nr_cpus):
+            base = u64(getattr(self.mm.view.kdata, "__per_cpu_offset")[cpu])  # noqa: B009
+            self.mem.set_u64(base + 0x28, canary)
+            self.mem.set_u64(base + self._percpu("current_task"), self.task)
+            self.mem.set_u64(base + self._percpu("this_cpu_off"), base)
+            self.mem.set_u32(base + self._percpu("cpu_number"), cpu)
+            self.mem.set_u32(base + self._percpu("__preempt_count"), 1 << 31)
+
+    def _initial(self, entry: Data) -> bytes:
+        return entry.init(self) if callable(entry.init) else entry.init
+
+    @property
+    def executor(self) -> Executor:
+        """The CPU; it starts when guest code is first run."""
+        if self._executor is None:
+            self._executor = Executor(self, self.gs_base, self.budget)
+            self.symbols.code_written = self._executor.cpu.code_written
+        return self._executor
+
+    def _stub(self, name: str, bound: Any, address: int) -> bytes:
+        return self.executor.stub(name, bound, address)
+
+    def _flags(self) -> int:
+        return self._executor.flags if self._executor else 0x202
+
+    def _set_flags(self, value: int) -> None:
+        if self._executor:
+            self._executor.set_flags(value)
+
+    def _moment(self) -> tuple[int, int, int, int, int]:
+        return self.caller, self.context.preempt_count, PID, 0, self.clock.ns
+
+    def close(self) -> None:
+        """Stop the CPU and give the simulated RAM back."""
+        if self._executor is not None:
+            self._executor.cpu.close()
+            self._executor = None
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # memory, by its C names
+
+    def __getattr__(self, name: str) -> Any:
+        """The C-named calls of the mm (`kmem.mm.api.Mm`): kmalloc, kfree, vmalloc, alloc_pages, kmem_cache_create …"""
+        if name.startswith("_") or name == "mm":
+            raise AttributeError(name)
+        return getattr(self.mm, name)
+
+    def read(self, addr: int, n: int) -> bytes:
+        """*n* bytes of kernel memory at *addr*."""
+        return self.mem.read(addr, n)
+
+    def write(self, addr: int, data: bytes) -> None:
+        """Store *data* at *addr*."""
+        self.mem.write(addr, data)
+
+    def proc(self, name: str) -> str:
+        """The text of /proc/*name*."""
+        from kmem.mm import proc
+
+        return proc.text(self.mm, name, kallsyms=self.kallsyms)
+
+    def dmesg(self) -> str:
+        """The kernel log, as ``dmesg`` prints it."""
+        return self.log.text()
+
+    # what exported functions use (kmem.kapi.host.Host)
+
+    @property
+    def caller(self) -> int:
+        """Return address of the call that is being served, 0 outside one."""
+        return self._executor.caller if self._executor and self._executor.cpu.depth else 0
+
+    @property
+    def current(self) -> int:
+        """``current``."""
+        return self.task
+
+    def smp_processor_id(self) -> int:
+        """``smp_processor_id()``."""
+        return 0
+
+    def address_of(self, name: str) -> int:
+        """Address of an export, placed on first use."""
+        found = self.symbols.address(name)
+        assert found is not None, name
+        return found
+
+    def module_of(self, addr: int) -> int:
+        """``struct module *`` of the module whose image holds *addr*, 0 for the kernel."""
+        module = self.module_at(addr)
+        return module.address if module else 0
+
+    def call(self, fn: int, *args: int) -> Call:
+        """What a handler yields to run guest code."""
+        return Call(fn, args)
+
+    def warn(self, file: str, line: int, function: str, message: str = "", *, once: bool = False) -> None:
+        """A kernel WARN at a place of the kernel's own."""
+        if once and (file, line) in self._warned:
+            return
+        self._warned.add((file, line))
+        self.site.warning(file, line, function, message)
+
+    def warn_at(self, place: places.Place) -> None:
+        """A WARN of the mm."""
+        self.warn(place.file, place.line, place.function, once=place.once)
+
+    def bug(self, file: str, line: int, function: str) -> NoReturn:
+        """A kernel BUG: the task dies."""
+        self.drain()
+        self.site.kernel_bug(file, line, function)
+        raise TaskDied
+
+    def panic(self, message: str) -> NoReturn:
+        """``panic()``: the machine stops."""
+        self.log.printk(f"Kernel panic - not syncing: {message}\n", 0)
+        self.finding("bug", f"kernel panic: {message}")
+        raise TaskDied
+
+    def dump_stack(self) -> None:
+        """``dump_stack()``."""
+        self.site.dump_stack()
+
+    def finding(self, kind: str, message: str, **facts: Any) -> None:
+        """Record what was found to be wrong; the site is the module's code if nothing better is known."""
+        slab = facts.pop("slab", None)
+        if "function" not in facts or not facts["function"]:
+            at = self.site.blame(None)
+            facts |= {"function": at.function, "offset": at.offset, "file": at.file, "line": at.line}
+        if slab:
+            where = [self.site.place(slab[key]) if slab[key] else "" for key in ("allocated", "freed")]
+            facts["object"] = SlabObject(slab["cache"], slab["object_size"], *where)
+        facts.setdefault("reproduce", f"--config {self.boot_config.config} --seed {self.boot_config.seed}")
+        self.findings.add(Finding(Kind(kind), message, event=self.events.count, **facts))
+
+    # what diagnosis uses (kmem.kapi.diagnose.Host, kmem.kapi.executor.Host)
+
+    def now(self) -> int:
+        """Nanoseconds since boot."""
+        return self.clock.ns
+
+    def drain(self) -> None:
+        """Hand recorded events to their listeners."""
+        self.events.drain()
+
+    def comm(self) -> str:
+        """Name of the running task."""
+        return COMM
+
+    def tainted_text(self) -> str:
+        """``print_tainted()``."""
+        return self.site.tainted_text()
+
+    def stack_addresses(self) -> list[int]:
+        """Return addresses of the call that is being served, innermost first."""
+        return self.site.stack_addresses()
+
+    def stack_lines(self, through: str = "") -> Iterable[tuple[int, str]]:
+        """What ``dump_stack()`` prints here."""
+        return self.site.stack_lines(through)
+
+    def run_ctor(self, ctor: int, obj: int) -> None:
+        """Run a cache's constructor on a new object."""
+        self.executor.run(ctor, obj)
+
+    def report_fault(self, fault: Any, in_mm: bool) -> None:
+        """Print an oops."""
+        self.site.fault(fault, in_mm)
+
+    def report_ud2(self, fault: Any) -> bool:
+        """Print a BUG or WARN of module code; whether it goes on."""
+        return self.site.ud2(fault)
+
+    def report_hang(self, regs: Any, budget: int) -> None:
+        """Module code took more instructions than it may."""
+        self.site.hang(regs, budget)
+
+    # what the loader uses (kmem.modules.env.LoadEnv)
+
+    def module_alloc(self, size: int) -> int:
+        """``module_alloc()``."""
+        return self.mm.core.k_module_alloc(size) if size else 0
+
+    def module_memfree(self, addr: int) -> None:
+        """``module_memfree()``."""
+        if addr:
+            self.mm.core.k_module_memfree(addr)
+            if self._executor:
+                self._executor.code_changed()
+
+    def set_memory(self, addr: int, size: int, write: bool, execute: bool) -> None:
+        """``set_memory_ro()`` and its kin."""
+        self.mm.core.k_set_memory(addr, -(-size // 4096), int(write), int(execute))
+        if self._executor:
+            self._executor.code_changed()
+
+    def resolve(self, name: str) -> int | None:
+        """``find_symbol()``: other modules first, then the kernel."""
+        for module in self.modules.values():
+            for exported in module.exports:
+                if exported.name == name:
+                    return exported.address
+        return self.symbols.address(name)
+
+    def percpu_modalloc(self, size: int, align: int, image: bytes) -> int:
+        """``percpu_modalloc()``."""
+        offset = self.mm.core.k_alloc_percpu(size, align, 0xCC0)
+        if offset:
+            for cpu in range(self.nr_cpus):
+                base = u64(getattr(self.mm.view.kdata, "__per_cpu_offset")[cpu])  # noqa: B009
+                self.mem.write(base + offset, image)
+        return offset
+
+    def percpu_modfree(self, offset: int) -> None:
+        """``percpu_modfree()``."""
+        self.mm.core.k_free_percpu(offset)
+
+    def add_taint(self, flag: int) -> None:
+        """``add_taint()``."""
+        self.tainted |= 1 << flag
+
+    def printk(self, level: int, text: str) -> None:
+        """Log one line."""
+        self.log.printk(text + "\n", level)
+
+    # modules
+
+    def module_at(self, addr: int) -> Module | None:
+        """The module whose memory holds *addr*."""
+        for module in self.modules.values():
+            if module.contains(addr):
+                return module
+        return None
+
+    def _is_module_code(self, addr: int) -> bool:
+        return self.module_at(addr) is not None
+
+    def insmod(self, file: str | Path | bytes, **params: object) -> LoadedModule:
+        """Load a module and run its init. *file* is a path (or the bytes) of a ``.ko``; *params* are its parameters.
+
+        Raises InitFailed if init returns an error (the module is gone then), ModuleFormatError and others for files that cannot be loaded,
+        TaskDied if init crashed (the report is in the log and in `findings`).
+        """
+        from kmem.modules.image import read_module
+
+        image = file if isinstance(file, bytes) else read_module(Path(file))
+        given = {name: None if value is None else _text(value) for name, value in params.items()}
+        assert self.executor
+        module = load_module(image, self, params=given)
+        self.executor.code_changed()
+        if module.name in self.modules:
+            module.free()
+            raise InputError(f"module {module.name} is loaded already", remedy="unload it first")
+        self.modules[module.name] = module
+        return self._init(module)
+
+    def _init(self, module: Module) -> LoadedModule:
+        from kmem.kapi.params import set_param
+
+        for setting in module.settings:
+            error = self.executor.drive(set_param(self, setting.param.address, setting.value))
+            if error:
+                self._forget(module)
+                value = signed32(error)
+                raise InitFailed(module.name, value, f"parameter {setting.param.name}={setting.value} was refused")
+        result = 0
+        if module.init_function:
+            result = signed32(self.executor.run(module.init_function))
+        if result < 0:
+            module.set_state(2)
+            self.drain()
+            self._forget(module)
+            raise InitFailed(module.name, result, "its init function returned an error")
+        if result > 0:
+            self.printk(4, f"do_init_module: '{module.name}'->init suspiciously returned {result}, it should follow 0/-E convention")
+            self.printk(4, "do_init_module: loading module anyway...")
+            self.dump_stack()
+        module.init_done()
+        return LoadedModule(self, module, result)
+
+    def _forget(self, module: Module) -> None:
+        module.free()
+        self.modules.pop(module.name, None)
+
+    def _describe(self, allocation: Allocation) -> None:
+        """Where a new allocation lies and how many physically contiguous runs it has."""
+        event = allocation.event
+        if event.kind == "mm_page_alloc":
+            address = PAGE_OFFSET + (event.ptr << 12)
+        else:
+            address = event.ptr
+        allocation.region = self.site.region(address)
+        allocation.cache = self.mm.view.cache_name(self.mm.view.ptr(self.site.kmem_cache, event.cache)) if event.cache else ""
+        if event.kind in ("percpu_alloc_percpu", "kmem_cache_create", "ioremap"):
+            return
+        first, last = address >> 12, (address + max(event.requested or event.allocated, 1) - 1) >> 12
+        allocation.pages = last - first + 1
+        allocation.runs = self._runs(first, min(allocation.pages, _COUNTED_RUNS))
+
+    def _runs(self, first: int, pages: int) -> int:
+        if not self.mm.is_vmalloc_addr(first << 12):
+            return 1
+        runs, before = 0, -2
+        for n in range(pages):
+            frame = self.mm.phys_of((first + n) << 12) >> 12
+            runs += frame != before + 1
+            before = frame
+        return runs
+
+
+class InitFailed(KmemError):
+    """A module's init returned an error."""
+
+    slug = "init-failed"
+    status = 1
+
+    def __init__(self, name: str, code: int, why: str) -> None:
+        from kmem.kapi.errno import errname
+
+        self.code = code
+        super().__init__(
+            f"could not insert module {name}: {why}: {errname(code) or code}",
+            remedy="see the kernel log for the driver's own words",
+        )
+
+
+class LoadedModule:
+    """A module that is in the kernel: `rmmod` takes it out."""
+
+    def __init__(self, kernel: Kernel, module: Module, init: int) -> None:
+        self.kernel, self.module, self.init = kernel, module, init
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.module.name
+
+    def rmmod(self) -> None:
+        """Run exit and take the module out. InputError if it has none, or is in use."""
+        kernel, module = self.kernel, self.module
+        if not module.exit_function:
+            raise InputError(f"module {module.name} has no exit function: it cannot be unloaded", remedy="add module_exit()")
+        if module.refcount > 1:
+            raise InputError(f"module {module.name} is in use", remedy="close or unload what uses it first")
+        module.set_state(2)
+        kernel.executor.run(module.exit_function)
+        kernel.drain()
+        kernel._forget(module)
+
+
+def signed32(value: int) -> int:
+    """An ``int`` out of rax."""
+    return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "Y" if value else "N"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(_text(item) for item in value)
+    return str(value)
+
+
+def boot(release: str = "6.1", ram: str | int = "512M", cpus: int = 2, seed: int = 0, config: str = "debian", **more: Any) -> Kernel:
+    """Boot a machine. *ram* in bytes or with a K, M, G or T; *config* plain, debian or debug; *more* as in `BootConfig`."""
+    size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
+    budget = more.pop("budget", 100_000_000)
+    return Kernel(configuration(config, release=release, ram=size, cpus=cpus, seed=seed, **more), budget=budget)
+
+

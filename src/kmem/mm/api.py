@@ -1,0 +1,273 @@
+"""The memory management as the rest of the kernel calls it, from Python: C names, integers, NULL is 0.
+
+Each call sets what the model needs to know about its caller (call site, context, time) and goes straight into compiled code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMALLOC_END, VMALLOC_START, VMEMMAP_START
+from kmem.abi.gfp import GFP_KERNEL
+from kmem.lib.cstruct import u64
+from kmem.machine.ram import Ram
+from kmem.mm.binding import Core, UpcallHandler
+from kmem.mm.boot import MemoryBoot, ram_end
+from kmem.mm.config import BootConfig
+from kmem.mm.mm_types import kmem_cache
+from kmem.mm.view import View
+
+GFP_ZERO = 0x100
+PAGE_KERNEL = 0x8000000000000163
+
+
+class Mm:
+    """The mm of one machine. *caller* of an allocation is its call site; *moment* says what holds now.
+
+    ``moment()`` returns (call site, preempt count, task, CPU, nanoseconds since boot).
+    """
+
+    def __init__(self, config: BootConfig, on_upcall: UpcallHandler) -> None:
+        self.config = config
+        self.ram = Ram(ram_end(config.ram))
+        self.view = View(self.ram)
+        self.core = Core(self.ram, config.release, on_upcall)
+        self.moment: Callable[[], tuple[int, int, int, int, int]] = lambda: (0, 0, 0, 0, 0)
+        self.boot = MemoryBoot(self.ram, self.core, config)
+
+    def start(self) -> None:
+        """Boot the memory."""
+        self.boot.run()
+        core = self.core
+        self._kmalloc, self._kfree = core.k_kmalloc, core.k_kfree
+
+    def _here(self, caller: int = 0) -> None:
+        private = self.core.private
+        site, private.context, private.task, private.cpu, private.time = self.moment()
+        private.call_site = caller or site
+
+    # kmalloc
+
+    def kmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1, caller: int = 0) -> int:
+        """``void *kmalloc_node(size_t size, gfp_t flags, int node)``."""
+        self._here(caller)
+        return self._kmalloc(size, gfp, node)
+
+    def kmalloc_trace(self, s: int, gfp: int, node: int, size: int) -> int:
+        """``void *kmalloc_node_trace(struct kmem_cache *s, gfp_t gfpflags, int node, size_t size)``: kmalloc of a constant size."""
+        self._here()
+        return self.core.k_kmalloc_trace(s, gfp, node, size)
+
+    def kzalloc(self, size: int, gfp: int = GFP_KERNEL) -> int:
+        """``void *kzalloc(size_t size, gfp_t flags)``."""
+        return self.kmalloc(size, gfp | GFP_ZERO)
+
+    def kcalloc(self, n: int, size: int, gfp: int = GFP_KERNEL) -> int:
+        """``void *kcalloc(size_t n, size_t size, gfp_t flags)``: NULL if the product does not fit size_t."""
+        return 0 if n * size >> 64 else self.kzalloc(n * size, gfp)
+
+    def kmalloc_large(self, size: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
+        """``void *kmalloc_large_node(size_t size, gfp_t flags, int node)``."""
+        return self.kmalloc(max(size, 8193), gfp, node)
+
+    def kfree(self, p: int) -> None:
+        """``void kfree(const void *object)``."""
+        self._here()
+        self._kfree(p)
+
+    def ksize(self, p: int) -> int:
+        """``size_t ksize(const void *object)``."""
+        return self.core.k_ksize(p)
+
+    def krealloc(self, p: int, size: int, gfp: int = GFP_KERNEL) -> int:
+        """``void *krealloc(const void *p, size_t new_size, gfp_t flags)``."""
+        self._here()
+        return self.core.k_krealloc(p, size, gfp)
+
+    # caches
+
+    def kmem_cache_create(
+        self, name: str, size: int, align: int = 0, flags: int = 0, ctor: int = 0, useroffset: int = 0, usersize: int = 0
+    ) -> int:
+        """``struct kmem_cache *kmem_cache_create_usercopy(…)``: the name is copied, as the kernel does."""
+        self._here()
+        raw = name.encode() + b"\0"
+        where = self.core.k_scratch(len(raw))
+        if not where:
+            return 0
+        self.ram.mem[where - PAGE_OFFSET : where - PAGE_OFFSET + len(raw)] = raw
+        made = self.core.k_kmem_cache_create(where, size, align, flags, ctor, useroffset, usersize)
+        self.core.k_scratch_free(where)
+        return made
+
+    def kmem_cache_destroy(self, s: int) -> None:
+        """``void kmem_cache_destroy(struct kmem_cache *s)``."""
+        self._here()
+        if s:
+            self.core.k_kmem_cache_destroy(s)
+
+    def kmem_cache_alloc(self, s: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
+        """``void *kmem_cache_alloc_node(struct kmem_cache *s, gfp_t gfpflags, int node)``."""
+        self._here()
+        return self.core.k_kmem_cache_alloc(s, gfp, node)
+
+    def kmem_cache_free(self, s: int, p: int) -> None:
+        """``void kmem_cache_free(struct kmem_cache *s, void *x)``."""
+        self._here()
+        self.core.k_kmem_cache_free(s, p)
+
+    def kmem_cache_alloc_bulk(self, s: int, gfp: int, n: int) -> list[int]:
+        """``int kmem_cache_alloc_bulk(…)``: all *n* objects or none."""
+        got: list[int] = []
+        for _ in range(n):
+            p = self.kmem_cache_alloc(s, gfp)
+            if not p:
+                for made in got:
+                    self.kmem_cache_free(s, made)
+                return []
+            got.append(p)
+        return got
+
+    def kmem_cache_shrink(self, s: int) -> int:
+        """``int kmem_cache_shrink(struct kmem_cache *s)``."""
+        return self.core.k_kmem_cache_shrink(s)
+
+    def kmem_cache_size(self, s: int) -> int:
+        """``unsigned int kmem_cache_size(struct kmem_cache *s)``."""
+        return int(self.view.ptr(kmem_cache, s).object_size)
+
+    def slab_of(self, p: int) -> int:
+        """The ``struct kmem_cache`` that the object at *p* belongs to, 0 if it is no slab memory."""
+        offset = p - PAGE_OFFSET
+        if not 0 <= offset < self.ram.size:
+            return 0
+        head = self.view.page_of(p)
+        return u64(self.view.slab(head).slab_cache._addr) if head.flags >> 9 & 1 else 0
+
+    # pages
+
+    def alloc_pages(self, gfp: int, order: int, node: int = -1) -> int:
+        """``struct page *alloc_pages_node(int nid, gfp_t gfp_mask, unsigned int order)``."""
+        self._here()
+        return self.core.k_alloc_pages(gfp, order, node)
+
+    def free_pages(self, page: int, order: int) -> None:
+        """``void __free_pages(struct page *page, unsigned int order)``."""
+        self._here()
+        self.core.k_free_pages(page, order)
+
+    def get_free_pages(self, gfp: int, order: int) -> int:
+        """``unsigned long __get_free_pages(gfp_t gfp_mask, unsigned int order)``."""
+        self._here()
+        return self.core.k_get_free_pages(gfp, order)
+
+    def free_pages_addr(self, addr: int, order: int) -> None:
+        """``void free_pages(unsigned long addr, unsigned int order)``."""
+        self._here()
+        self.core.k_free_pages_addr(addr, order)
+
+    # vmalloc
+
+    def vmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
+        """``void *__vmalloc_node(size, 1, gfp, node, caller)``."""
+        self._here()
+        return self.core.k_vmalloc(size, 1, gfp, 0, node)
+
+    def vzalloc(self, size: int) -> int:
+        """``void *vzalloc(unsigned long size)``."""
+        return self.vmalloc(size, GFP_KERNEL | GFP_ZERO)
+
+    def vfree(self, p: int) -> None:
+        """``void vfree(const void *addr)``."""
+        self._here()
+        self.core.k_vfree(p)
+
+    def vmap(self, pages: Sequence[int], flags: int = 4, prot: int = PAGE_KERNEL) -> int:
+        """``void *vmap(struct page **pages, unsigned int count, unsigned long flags, pgprot_t prot)``."""
+        self._here()
+        raw = b"".join(u64(page).to_bytes(8, "little") for page in pages)
+        where = self.core.k_scratch(len(raw))
+        if not where:
+            return 0
+        self.ram.mem[where - PAGE_OFFSET : where - PAGE_OFFSET + len(raw)] = raw
+        made = self.core.k_vmap(where, len(pages), flags, prot)
+        self.core.k_scratch_free(where)
+        return made
+
+    def vunmap(self, p: int) -> None:
+        """``void vunmap(const void *addr)``."""
+        self._here()
+        self.core.k_vunmap(p)
+
+    def kvmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
+        """``void *kvmalloc_node(size_t size, gfp_t flags, int node)``."""
+        self._here()
+        return self.core.k_kvmalloc(size, gfp, node)
+
+    def kvfree(self, p: int) -> None:
+        """``void kvfree(const void *addr)``."""
+        self._here()
+        self.core.k_kvfree(p)
+
+    def ioremap(self, phys: int, size: int) -> int:
+        """``void __iomem *ioremap(resource_size_t phys_addr, unsigned long size)``: NULL for RAM (the kernel warns too)."""
+        self._here()
+        if not size or any(first < phys + size and phys < last for first, last in self.boot.usable):
+            return 0
+        return self.core.k_ioremap(phys, size)
+
+    def iounmap(self, p: int) -> None:
+        """``void iounmap(volatile void __iomem *addr)``."""
+        self._here()
+        self.core.k_iounmap(p)
+
+    # per-cpu
+
+    def alloc_percpu(self, size: int, align: int = 8, gfp: int = GFP_KERNEL) -> int:
+        """``void __percpu *__alloc_percpu_gfp(size_t size, size_t align, gfp_t gfp)``."""
+        self._here()
+        return self.core.k_alloc_percpu(size, align, gfp)
+
+    def free_percpu(self, p: int) -> None:
+        """``void free_percpu(void __percpu *ptr)``."""
+        self._here()
+        self.core.k_free_percpu(p)
+
+    # addresses
+
+    def is_vmalloc_addr(self, p: int) -> bool:
+        """``bool is_vmalloc_addr(const void *x)``."""
+        return VMALLOC_START <= p <= VMALLOC_END
+
+    def vmalloc_to_page(self, p: int) -> int:
+        """``struct page *vmalloc_to_page(const void *vmalloc_addr)``."""
+        return self.core.k_vmalloc_to_page(p)
+
+    def virt_to_page(self, p: int) -> int:
+        """``struct page *virt_to_page(const void *x)``: the direct map and the kernel image."""
+        return VMEMMAP_START + (self.virt_to_phys(p) >> 12) * 64
+
+    def virt_to_phys(self, p: int) -> int:
+        """``phys_addr_t virt_to_phys(volatile void *address)``."""
+        return p - START_KERNEL_MAP if p >= START_KERNEL_MAP else p - PAGE_OFFSET
+
+    def phys_to_virt(self, phys: int) -> int:
+        """``void *phys_to_virt(phys_addr_t address)``."""
+        return PAGE_OFFSET + phys
+
+    def page_to_virt(self, page: int) -> int:
+        """``void *page_to_virt(struct page *page)``."""
+        return PAGE_OFFSET + (self.page_to_pfn(page) << 12)
+
+    def page_to_pfn(self, page: int) -> int:
+        """``unsigned long page_to_pfn(struct page *page)``."""
+        return (page - VMEMMAP_START) // 64
+
+    def max_pfn(self) -> int:
+        """``max_pfn``: one above the highest page frame."""
+        return self.ram.size >> 12
+
+    def phys_of(self, p: int) -> int:
+        """The physical address behind any mapped kernel address, or -1."""
+        found = self.core.k_lookup(p)
+        return found if found >> 63 == 0 else -1

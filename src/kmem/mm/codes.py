@@ -1,0 +1,48 @@
+"""Numbers that compiled code and Python agree on: upcalls, slub_debug reports, reasons of failures."""
+
+from __future__ import annotations
+
+(
+    UP_EVENTS_FULL,
+    UP_BAD_PAGE,
+    UP_WARN,
+    UP_BUG,
+    UP_ALLOC_FAILED,
+    UP_OUT_OF_MEMORY,
+    UP_CTOR,
+    UP_SLAB_REPORT,
+    UP_SLAB_FIX,
+    UP_SLAB_TRACK,
+    UP_VMALLOC_FAILED,
+    UP_CACHE_FLAGS,
+    UP_WRONG_CACHE,
+) = range(1, 14)
+"""Codes. What the four arguments mean is said where the upcall is made."""
+
+(
+    REPORT_LEFT_REDZONE,
+    REPORT_RIGHT_REDZONE,
+    REPORT_ALIGNMENT,
+    REPORT_POISON,
+    REPORT_END_POISON,
+    REPORT_OBJECT_PADDING,
+    REPORT_SLAB_PADDING,
+    REPORT_FREEPOINTER,
+    REPORT_FREECHAIN,
+    REPORT_NOT_SLAB,
+    REPORT_OBJECTS,
+    REPORT_INUSE,
+    REPORT_DISABLED,
+    REPORT_FREELIST_CHECK,
+    REPORT_INVALID_POINTER,
+    REPORT_ALREADY_FREE,
+    REPORT_WRONG_COUNT,
+    REPORT_WRONG_CACHE,
+    REPORT_REMAINING,
+) = range(19)
+"""Reports; the first seven are ranges of overwritten bytes, for which ``a`` … ``d`` of the report are first, last, found, expected."""
+
+FIX_RESTORE, FIX_ALL_USED, FIX_NOT_FREED, FIX_CLEARED, FIX_COUNT, FIX_CHAIN = range(6)
+
+HUGE, EXCEEDS, NO_AREA, NO_PAGES = range(1, 5)
+"""Why a vmalloc failed, for the report."""

@@ -1,0 +1,70 @@
+"""Instructions that depend on the CPU: ``apply_alternatives`` (arch/x86/kernel/alternative.c, 6.1).
+
+Each entry of ``.altinstructions`` names an instruction, a replacement and a CPU feature; the replacement is copied over
+the instruction when the CPU has the feature (or has not, for inverted entries). Interrupt flag operations, cache
+flushes, ``static_cpu_has`` and SMAP are built this way, so modules are not right without it.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from kmem.modules import insn
+from kmem.modules.elf import malformed
+from kmem.modules.staging import Staging
+
+_ENTRY = struct.Struct("<iiHBB")
+_INVERTED = 0x8000
+_FEATURES = (22 + 2) * 32
+"""Feature numbers end here: NCAPINTS + NBUGINTS words."""
+
+X86_FEATURE_REP_GOOD = 3 * 32 + 16
+X86_FEATURE_ALWAYS = 3 * 32 + 21
+X86_FEATURE_POPCNT = 4 * 32 + 23
+X86_FEATURE_ERMS = 9 * 32 + 9
+X86_FEATURE_FSRM = 18 * 32 + 4
+
+CPU_FEATURES = frozenset(
+    (X86_FEATURE_ALWAYS, X86_FEATURE_REP_GOOD, X86_FEATURE_POPCNT, X86_FEATURE_ERMS, X86_FEATURE_FSRM)
+)
+"""What the emulated CPU has, as 6.1 numbers it (arch/x86/include/asm/cpufeatures.h), of what changes a module's code.
+
+Not there: Xen PV, SMAP (the emulator has no STAC and CLAC), five-level paging, RDTSCP, CLFLUSHOPT, every mitigation.
+"""
+
+
+def apply_alternatives(staging: Staging, features: frozenset[int]) -> int:
+    """Patch every entry of ``.altinstructions`` in file order; returns the number of replacements.
+
+    Differs in one thing without effect: of an instruction that stays, single-byte nops are joined only where it
+    consists of nothing else (the kernel decodes the instructions before them).
+    """
+    what = ".altinstructions"
+    table, count = staging.table(what, _ENTRY.size)
+    done = 0
+    for number in range(count):
+        entry = table + number * _ENTRY.size
+        site, source, cpuid, length, new_length = _ENTRY.unpack(staging.read(entry, _ENTRY.size, what))
+        site += entry
+        feature = cpuid & ~_INVERTED
+        if feature >= _FEATURES or new_length > length:
+            raise malformed(f"{what}: entry {number} replaces {length} bytes by {new_length}, feature {feature}")
+        if (feature in features) == bool(cpuid & _INVERTED):
+            if staging.read(site, length, what) == b"\x90" * length:
+                staging.write(site, insn.nops(length), what)
+            continue
+        source += entry + 4
+        code = _moved(staging.read(source, new_length, what), source, site)
+        staging.write(site, code + insn.nops(length - len(code)), what)
+        done += 1
+    return done
+
+
+def _moved(code: bytes, source: int, to: int) -> bytes:
+    """The replacement with a relative call or jump corrected for its new place (``recompute_jump``)."""
+    if len(code) != 5 or code[0] not in (insn.CALL, insn.JMP32):
+        return code
+    target = source + 5 + int.from_bytes(code[1:], "little", signed=True)
+    if code[0] == insn.JMP32 and 0 <= target - to <= 129:
+        return bytes((insn.JMP8, target - to - 2 & 0xFF)) + insn.nops(3)
+    return insn.branch(code[0], to, target)

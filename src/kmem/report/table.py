@@ -1,0 +1,60 @@
+"""Plain text: tables that fit their content, and colour for terminals that have it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TextIO
+
+CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+
+
+class Ink:
+    """Colours words when *enabled*; otherwise hands them back as they are."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+
+    def __call__(self, style: str, text: str) -> str:
+        """Return *text* in *style*, one of ``CODES``."""
+        return f"\x1b[{CODES[style]}m{text}\x1b[0m" if self.enabled else text
+
+
+def ink_for(stream: TextIO) -> Ink:
+    """Return the ink for *stream*: colour on a terminal, unless NO_COLOR is set or the terminal is dumb."""
+    return Ink(stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return the lines of a table, its heading first.
+
+    None is an empty cell, a column that is empty throughout is left out, and a column of numbers is set flush right.
+    """
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    kept = [column for column in range(len(head)) if not cells or any(row[column] for row in cells)]
+    numeric = {
+        column
+        for column in kept
+        if rows and all(row[column] is None or isinstance(row[column], int | float) for row in rows)
+    }
+    width = {column: max(len(row[column]) for row in [list(head), *cells]) for column in kept}
+    return [
+        "  ".join(
+            row[column].rjust(width[column]) if column in numeric else row[column].ljust(width[column])
+            for column in kept
+        ).rstrip()
+        for row in [list(head), *cells]
+    ]
+
+
+def size(count: int) -> str:
+    """Return *count* bytes with the unit that leaves no fraction: ``64K``, ``512M``, ``1000``."""
+    for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
+        if count and count % (1 << shift) == 0:
+            return f"{count >> shift}{unit}"
+    return str(count)
+
+
+def plural(count: int, word: str) -> str:
+    """Return ``1 page``, ``2 pages``."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

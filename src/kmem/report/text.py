@@ -1,0 +1,126 @@
+"""What ``kmem run`` prints for a person, from the same values as ``--json``.
+
+The order is fixed: what ran (and what kmem could not do, first of all), the kernel log, what was allocated, the
+findings with one line each, the verdict, and the command that helps next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kmem.report.table import Ink, plural, size, table
+
+STYLE = {"clean": "green", "findings": "red", "unsupported": "yellow", "error": "red"}
+ROWS = 40
+"""How many allocations the table shows before it says how many more there are."""
+
+
+def run_text(run: Mapping[str, Any], ink: Ink) -> str:
+    """Return the whole report of one run."""
+    parts = [
+        _headline(run, ink),
+        _dmesg(run["dmesg"], ink),
+        *(f"{ink('bold', '/proc/' + name)}\n{text.rstrip()}" for name, text in run.get("proc", {}).items()),
+        _allocations(run["allocations"], ink),
+        _findings(run["findings"], ink),
+        _verdict(run, ink),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _headline(run: Mapping[str, Any], ink: Ink) -> str:
+    module = run["module"]
+    name = module["name"] if isinstance(module, Mapping) else module
+    lines = [ink("bold", f"{name} on Linux {run['release']} ({run['config']}), seed {run['seed']}")]
+    lines += [
+        ink(
+            "yellow",
+            f"unsupported: {call['symbol']} was called {plural(call['count'], 'time')}; kmem does not have it yet",
+        )
+        for call in run["unsupported"]
+    ]
+    return "\n".join(lines)
+
+
+def _dmesg(records: Sequence[Mapping[str, Any]], ink: Ink) -> str:
+    lines = []
+    for record in records:
+        seconds, nanoseconds = divmod(int(record["time"]), 1_000_000_000)
+        stamp = ink("dim", f"[{seconds:5d}.{nanoseconds // 1000:06d}]")
+        for line in str(record["text"]).split("\n"):
+            lines.append(f"{stamp} {line}")
+    return "\n".join(lines)
+
+
+def _allocations(allocations: Mapping[str, Any], ink: Ink) -> str:
+    rows: Sequence[Mapping[str, Any]] = allocations.get("objects", [])
+    if not allocations["count"]:
+        return "The module allocated nothing."
+    head = ("call", "address", "asked", "given", "region", "from", "pages", "physically", "at", "state")
+    shown = table(
+        head,
+        [
+            (
+                row.get("call"),
+                row.get("address"),
+                row.get("asked"),
+                row.get("given"),
+                row.get("region"),
+                row.get("cache") or _order(row.get("order")),
+                row.get("pages"),
+                _runs(row.get("runs")),
+                row.get("site"),
+                "live" if row.get("live") else "freed",
+            )
+            for row in rows[:ROWS]
+        ],
+    )
+    shown[0] = ink("bold", shown[0])
+    more = allocations["count"] - min(len(rows), ROWS)
+    if rows and more > 0:
+        shown.append(f"… and {more} more (--json has them)" if more <= len(rows) - ROWS else f"… and {more} more")
+    total = f"{plural(allocations['count'], 'allocation')}, {allocations['bytes']} bytes asked for in all; "
+    total += _live(allocations["live"], ink)
+    return "\n".join([*(shown if rows else []), total])
+
+
+def _order(order: int | None) -> str | None:
+    return None if order is None else f"order {order}"
+
+
+def _runs(runs: int | None) -> str | None:
+    if runs is None:
+        return None
+    return "contiguous" if runs == 1 else f"{runs} runs"
+
+
+def _live(live: int, ink: Ink) -> str:
+    return ink("green", "no leaks") if live == 0 else ink("red", f"{live} never freed")
+
+
+def _findings(findings: Sequence[Mapping[str, Any]], ink: Ink) -> str:
+    return "\n".join(ink("red", f"{finding['kind']}: {finding['message']}") for finding in findings)
+
+
+def _verdict(run: Mapping[str, Any], ink: Ink) -> str:
+    verdict = run["verdict"]
+    found = f" ({len(run['findings'])})" if verdict == "findings" else ""
+    return f"verdict: {ink(STYLE[verdict], verdict)}{found}\nnext:    {next_command(run)}"
+
+
+def next_command(run: Mapping[str, Any]) -> str:
+    """Return the command that tells more after this run."""
+    command = f"kmem run {run.get('path', 'FILE')}"
+    if run["verdict"] == "unsupported":
+        return f"{command} --json shows every unsupported call with its count"
+    if run["verdict"] == "findings" and run["config"] != "debug":
+        return f"{command} --config debug runs it with the kernel's own slub_debug checks"
+    if run["verdict"] == "findings":
+        return f"{command} --config debug --seed {run['seed']} repeats this run exactly"
+    return f"{command} --config debug --proc slabinfo looks deeper; kmem compare shows the allocators side by side"
+
+
+def machine_line(release: str, config: str, ram: int, cpus: int) -> str:
+    """Return one line that says which machine was simulated."""
+    return f"Linux {release} ({config}), {size(ram)} of memory, {plural(cpus, 'CPU')}"

@@ -1,0 +1,83 @@
+"""What a module allocated and did not free: a listener on the event stream that keeps the live allocations.
+
+An allocation belongs to the module whose code made the call. Freed by whom does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kmem.mm.stream import Event
+
+ALLOCATES = {
+    "kmalloc": "kfree",
+    "kmem_cache_alloc": "kmem_cache_free",
+    "mm_page_alloc": "mm_page_free",
+    "vmalloc": "vfree",
+    "percpu_alloc_percpu": "percpu_free_percpu",
+    "ioremap": "iounmap",
+    "kmem_cache_create": "kmem_cache_destroy",
+}
+_SPACE = {name: number for number, pair in enumerate(ALLOCATES.items()) for name in pair}
+_SPACE["kmem_cache_alloc"] = _SPACE["kmem_cache_free"] = _SPACE["kmalloc"]
+FREES = frozenset(ALLOCATES.values())
+ZERO_SIZE_PTR = 16
+
+
+@dataclass(slots=True)
+class Allocation:
+    """One allocation: its event, what was found out about it, and where it was freed (0: not yet)."""
+
+    event: Event
+    number: int
+    cache: str = ""
+    region: str = ""
+    pages: int = 0
+    runs: int = 0
+    freed_at: int = 0
+    live: bool = True
+
+
+@dataclass
+class Kmemleak:
+    """Allocations of the code for which *mine(address)* holds; *describe* fills in an allocation while it is fresh."""
+
+    mine: Callable[[int], bool]
+    describe: Callable[[Allocation], None]
+    made: list[Allocation] = field(default_factory=list)
+    _live: dict[tuple[int, int], list[Allocation]] = field(default_factory=dict)
+    bytes: int = 0
+    failed: int = 0
+
+    def __call__(self, event: Event) -> None:
+        """Take note of one event."""
+        kind = event.kind
+        key = (_SPACE[kind], event.ptr)
+        if kind in FREES:
+            stack = self._live.get(key)
+            if stack:
+                gone = stack.pop()
+                gone.live, gone.freed_at = False, event.call_site
+        elif not self.mine(event.call_site):
+            return
+        elif event.ptr in (0, (1 << 64) - 1):
+            self.failed += 1
+        elif event.ptr != ZERO_SIZE_PTR:
+            allocation = Allocation(event, len(self.made))
+            self.describe(allocation)
+            self.made.append(allocation)
+            self._live.setdefault(key, []).append(allocation)  # aliases of one cache share its address
+            self.bytes += event.requested
+
+    def live(self) -> list[Allocation]:
+        """What was not freed, oldest first."""
+        return [allocation for allocation in self.made if allocation.live]
+
+    def find(self, address: int) -> Allocation | None:
+        """The newest allocation, live or not, that *address* lies in."""
+        for allocation in reversed(self.made):
+            start = allocation.event.ptr
+            if start <= address < start + max(allocation.event.allocated, 1):
+                return allocation
+        return None
