@@ -359,6 +359,7 @@ class Kernel:
             module.free()
             raise InputError(f"module {module.name} is loaded already", remedy="unload it first")
         self.modules[module.name] = module
+        self.site.forget_sites()
         return self._init(module)
 
     def _init(self, module: Module) -> LoadedModule:
@@ -386,6 +387,7 @@ class Kernel:
         return LoadedModule(self, module, result)
 
     def _forget(self, module: Module) -> None:
+        self.site.forget_sites()
         module.free()
         self.modules.pop(module.name, None)
 
@@ -397,6 +399,8 @@ class Kernel:
         else:
             address = event.ptr
         allocation.region = self.site.region(address)
+        allocation.address = address
+        allocation.site = self.site.call_site(event.call_site)
         allocation.cache = self.mm.view.cache_name(self.mm.view.ptr(self.site.kmem_cache, event.cache)) if event.cache else ""
         if event.kind in ("percpu_alloc_percpu", "kmem_cache_create", "ioremap"):
             return

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kmem.commands import options
 from kmem.errors import InputError, KmemError, UsageError
+
+if TYPE_CHECKING:
+    from kmem.runner import RunOptions
 
 SLOWEST_START, SLOWEST_CPU = 120.0, 5e6
 """What the child process is given before it counts as hung: the seconds that starting takes on the slowest machine, the
@@ -75,9 +79,19 @@ def main(words: list[str]) -> int:
 def execute(args: argparse.Namespace) -> dict[str, Any]:
     """Build the module if it is source, run it in a process of its own, and return what came of it as plain data."""
     from kmem.commands.isolate import Limits, isolated
+    from kmem.runner import RunOptions
 
-    parameters = options.module_parameters(args.parameters)
-    module = module_file(Path(args.file), args.release)
+    wanted = RunOptions(
+        path=str(module_file(Path(args.file), args.release)),
+        parameters=options.module_parameters(args.parameters),
+        release=args.release,
+        config=args.config,
+        ram=args.ram,
+        cpus=args.cpus,
+        seed=args.seed,
+        budget=args.budget,
+        proc=tuple(args.proc),
+    )
     patience = SLOWEST_START + 2 * args.budget / SLOWEST_CPU
     limits = Limits(
         address_space=(8 << 30) + 4 * args.ram,
@@ -85,7 +99,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         processor_time=int(patience),
         wall_time=patience,
     )
-    result: dict[str, Any] = isolated(partial(_work, args, module, parameters), limits)
+    result: dict[str, Any] = isolated(partial(_work, wanted), limits)
     return {**result, "path": args.file}
 
 
@@ -105,23 +119,8 @@ def module_file(path: Path, release: str) -> Path:
     return modules[0]
 
 
-def _work(args: argparse.Namespace, module: Path, parameters: dict[str, str | None]) -> dict[str, Any]:
+def _work(wanted: RunOptions) -> dict[str, Any]:
     """In the child process: everything that is heavy or dangerous."""
-    from dataclasses import asdict
+    from kmem.runner import run_module
 
-    from kmem.runner import RunOptions, run_module
-
-    run = run_module(
-        RunOptions(
-            path=module,
-            parameters=parameters,
-            release=args.release,
-            config=args.config,
-            ram=args.ram,
-            cpus=args.cpus,
-            seed=args.seed,
-            budget=args.budget,
-            proc=tuple(args.proc),
-        )
-    )
-    return asdict(run)
+    return asdict(run_module(wanted))

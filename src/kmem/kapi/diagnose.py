@@ -166,7 +166,7 @@ class Diagnose:
         view = self.k.mm.view
         address = view.addr(sl)
         flags = u64(view.page(view.pfn(address)).flags)
-        shown = f"{flags:#x}({page_flags.decode(flags)})"
+        shown = page_flags.decode(flags)
         return SlabValues(address, self.k.mm.page_to_virt(address), sl.objects, sl.inuse, u64(sl.freelist), shown)
 
     def _tracks(self, s: Any) -> Callable[[int], tuple[Track | None, Track | None]]:

@@ -67,6 +67,8 @@ class Executor:
         )
         at = COMMON_TEXT - START_KERNEL_MAP
         k.mm.ram.mem[at : at + len(self.traps.code)] = self.traps.code
+        for _ in range(k.mm.config.cpus):  # interrupt stacks come first (irq_init_percpu_irqstack)
+            core.k_vmalloc(THREAD_SIZE, 4096, 0xCC0, 0, -1)
         self.stack = core.k_vmalloc(THREAD_SIZE, THREAD_SIZE, 0xCC0, 0, -1)
         self.stack_top = self.stack + THREAD_SIZE - 256
 

@@ -5,12 +5,15 @@ The values that `kmem.kapi.crash` prints come from here. Everything is found whe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kmem.abi.address import MODULES_END, MODULES_VADDR, PAGE_OFFSET, VMALLOC_END, VMALLOC_START
+from kmem.abi.address import KERNEL_TEXT, MODULES_END, MODULES_VADDR, PAGE_OFFSET, VMALLOC_END, VMALLOC_START
 from kmem.kapi.dumpstack import CrashState
-from kmem.machine.fault import AccessFault, Fault, Regs
+from kmem.machine.fault import PF, AccessFault, Fault, Regs
+from kmem.mm.boot import TEXT_SIZE
 from kmem.mm.mm_types import kmem_cache
 
 if TYPE_CHECKING:
@@ -23,6 +26,46 @@ Line = tuple[int, str]
 _ALLOCATORS = ("kmem_cache_alloc", "kmem_cache_alloc_node", "kmem_cache_alloc_bulk")
 
 
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """A place in module code: the return address of a call. Keeps the module, so that it can be shown after unloading."""
+
+    address: int
+    module: Any
+    function: str
+    offset: int
+    back: int = 1
+
+    def source(self) -> tuple[str, int]:
+        """File and line, innermost code of the module's own (not of a kernel header that was inlined); empty if unknown."""
+        if self.module is None:
+            return "", 0
+        at = self.address - self.back
+        found = self.module.source(at)
+        if found is None:
+            return "", 0
+        if "/include/linux/" in found.file:
+            for frame in self.module.source_frames(at):
+                if "/include/linux/" not in frame.file:
+                    return short_path(frame.file), frame.line
+        return short_path(found.file), found.line
+
+    def facts(self) -> dict[str, Any]:
+        """As a finding takes them."""
+        file, line = self.source()
+        return {"function": self.function, "offset": self.offset, "file": file, "line": line}
+
+    def __str__(self) -> str:
+        file, line = self.source()
+        return f"{file}:{line}" if file else f"{self.function}+{self.offset:#x}"
+
+
+def short_path(file: str) -> str:
+    """A source path as a person writes it: relative to the working directory where that is shorter."""
+    shorter = os.path.relpath(file)
+    return file if shorter.startswith("..") else shorter
+
+
 class CrashSite:
     """The crash side of one kernel; implements `kmem.kapi.crash.CrashHost` together with it."""
 
@@ -32,6 +75,7 @@ class CrashSite:
         self.kmem_cache = kmem_cache
         self._regs: Regs | None = None
         self._cr2 = 0
+        self._sites: dict[tuple[int, int], CallSite] = {}
 
     # values (CrashHost)
 
@@ -74,7 +118,7 @@ class CrashSite:
         cpu = k.executor.cpu
         cr0, cr3, cr4, gs_base = cpu._control
         return MachineState(
-            read=k.mem.read,
+            read=self._read_code,
             symbols=k.kallsyms,
             build=Build(r.oops_version, r.oops_options, r.hardware),
             cpu=0,
@@ -90,6 +134,12 @@ class CrashSite:
             irqs_disabled=k.context.irqs_disabled(),
             preempt_count=k.context.preempt_count,
         )
+
+    def _read_code(self, addr: int, n: int) -> bytes:
+        """Memory for the Code: line; the model's kernel functions have no machine code to show."""
+        if KERNEL_TEXT <= addr + 42 < KERNEL_TEXT + TEXT_SIZE:
+            raise AccessFault(addr, n, "read")
+        return bytes(self.k.mem.read(addr, n))
 
     def tainted_text(self) -> str:
         """``print_tainted()``."""
@@ -133,6 +183,8 @@ class CrashSite:
                 return None
 
         end = k.executor.stack + (16 << 10)
+        if k.executor.stack - 4096 <= regs.rsp < k.executor.stack:
+            regs = replace(regs, rsp=k.executor.stack)
         if not k.executor.stack <= regs.rsp < end:
             return []
         return unwind(regs, k.mem, find=find, is_text=is_text, stack_end=end, stub=stub)
@@ -171,11 +223,23 @@ class CrashSite:
 
     # the code to look at
 
+    def call_site(self, addr: int, back: int = 1) -> CallSite:
+        """The place of a return address (*back* 0: of an instruction)."""
+        found = self._sites.get((addr, back))
+        if found is None:
+            module, symbol = self.k.module_at(addr), self.k.kallsyms.lookup(addr - back)
+            name = symbol.name if symbol else f"{addr:#x}"
+            found = CallSite(addr, module, name, addr - symbol.addr if symbol else 0, back)
+            self._sites[addr, back] = found
+        return found
+
+    def forget_sites(self) -> None:
+        """A module came or went: addresses mean something else now."""
+        self._sites.clear()
+
     def place(self, addr: int) -> str:
         """``drv.c:41``, or the symbol where no source line is known; for a return address."""
-        module = self.k.module_at(addr)
-        source = module.source(addr - 1) if module else None
-        return f"{source.file}:{source.line}" if source else self.k.kallsyms.sprint_backtrace(addr)
+        return str(self.call_site(addr))
 
     def blame(self, regs: Any) -> Any:
         """The module code that *regs*, or the call that is being served, came from."""
@@ -191,14 +255,8 @@ class CrashSite:
         if at is not None or candidates:
             candidates += [(address, 1) for address, reliable in self._unwound(at or self.regs()) if reliable]
         for addr, back in candidates:
-            module = k.module_at(addr)
-            if module is None:
-                continue
-            symbol = k.kallsyms.lookup(addr - back)
-            source = module.source(addr - back)
-            name = symbol.name if symbol else module.name
-            offset = addr - symbol.addr if symbol else 0
-            return Blame(name, offset, source.file if source else "", source.line if source else 0)
+            if k.module_at(addr) is not None:
+                return Blame(**self.call_site(addr, back).facts())
         return Blame()
 
     def region(self, address: int) -> str:
@@ -224,7 +282,9 @@ class CrashSite:
             function = name if name in _ALLOCATORS else "__kmem_cache_alloc_node"
             site = text.site("slub-freelist", function)
             inner = text.frames(name, function) if name != function else []
-        self._regs, self._cr2 = fault.regs, fault.address
+        self._regs = fault.regs
+        if fault.vector == PF:
+            self._cr2 = fault.address
         try:
             crash.report_fault(self, fault, site, inner)
         finally:

@@ -46,16 +46,15 @@ def cache_dir() -> Path:
 def _sources() -> dict[str, bytes]:
     """The source of every module that the object code depends on, by name: the model and, transitively, what it imports."""
     found: dict[str, bytes] = {}
-    wanted = [*MODEL, *_COMPILER]
+    wanted = {*MODEL, *_COMPILER}
     while wanted:
         name = wanted.pop()
-        path = _PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
-        if name in found or not path.is_file():
-            continue
-        found[name] = path.read_bytes()
-        for package, several, one in _IMPORT.findall(found[name].decode()):
-            wanted.append(package)
-            wanted += [f"{package}.{word.split()[0]}" for word in (several or one).split(",") if word.split()]
+        found[name] = source = _PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py").read_bytes()
+        for place, several, one in _IMPORT.findall(source.decode()):
+            names = (several or one).split(",")
+            package = _PACKAGE.joinpath(*place.split(".")[1:]).is_dir()
+            wanted |= {f"{place}.{word.split()[0]}" for word in names if word.split()} if package else {place}
+        wanted -= found.keys()
     return found
 
 

@@ -168,7 +168,7 @@ class Cpu:
     def resume(self, regs: Regs, *, return_to: int | None = None, budget: int = DEFAULT_BUDGET) -> Outcome:
         """Run on from *regs*: after `OutOfBudget`, behind the ``ud2`` of a WARN, or on the stack of another task.
 
-        Straight-line code is executed in one piece: give a time slice 1,024 instructions at least, or it may do nothing.
+        Straight-line code is executed in one piece: give a time slice 2,048 instructions at least, or it may do nothing.
         """
         if self._depth >= MAX_DEPTH:
             raise InternalError(

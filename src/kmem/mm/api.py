@@ -210,11 +210,20 @@ class Mm:
         self.core.k_kvfree(p)
 
     def ioremap(self, phys: int, size: int) -> int:
-        """``void __iomem *ioremap(resource_size_t phys_addr, unsigned long size)``: NULL for RAM (the kernel warns too)."""
+        """``void __iomem *ioremap(resource_size_t phys_addr, unsigned long size)``: NULL for nothing, and for RAM.
+
+        As in the kernel, RAM is a whole page that is in nobody's reserve; a part of one passes.
+        """
         self._here()
-        if not size or any(first < phys + size and phys < last for first, last in self.boot.usable):
-            return 0
-        return self.core.k_ioremap(phys, size)
+        return 0 if not size or self.ram_pages(phys, size) else self.core.k_ioremap(phys, size)
+
+    def ram_pages(self, phys: int, size: int) -> bool:
+        """``__ioremap_check_ram()``: whether a page of RAM lies wholly inside the range."""
+        for pfn in range(-(-phys // 4096), (phys + size) >> 12):
+            usable = any(first <= pfn << 12 < last for first, last in self.boot.usable)
+            if usable and not self.view.page(pfn).flags >> 10 & 1:
+                return True
+        return False
 
     def iounmap(self, p: int) -> None:
         """``void iounmap(volatile void __iomem *addr)``."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from kmem.mm.stream import Event
 
@@ -25,12 +26,21 @@ FREES = frozenset(ALLOCATES.values())
 ZERO_SIZE_PTR = 16
 
 
+class Site(Protocol):
+    """A place in a module's code."""
+
+    def facts(self) -> dict[str, Any]:
+        """function, offset, file and line, as a finding takes them."""
+
+
 @dataclass(slots=True)
 class Allocation:
     """One allocation: its event, what was found out about it, and where it was freed (0: not yet)."""
 
     event: Event
     number: int
+    site: Site | None = None
+    address: int = 0
     cache: str = ""
     region: str = ""
     pages: int = 0

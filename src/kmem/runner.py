@@ -1,0 +1,201 @@
+"""One run of a module, from file to verdict: boot, load, unload, look for what is left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmem.errors import InputError, UnsupportedSymbol, UsageError
+
+if TYPE_CHECKING:
+    from kmem.kernel import Kernel
+    from kmem.modules.module import Module
+    from kmem.sanitizers.kmemleak import Allocation
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What ``kmem run`` was asked to do. *path* is a ``.ko``, or source for :func:`find_module`; *parameters* are module parameters (None: given without ``=``)."""
+
+    path: str
+    parameters: dict[str, str | None] = field(default_factory=dict)
+    release: str = "6.1"
+    config: str = "debian"
+    ram: int = 512 << 20
+    cpus: int = 2
+    seed: int = 0
+    budget: int = 100_000_000
+    proc: tuple[str, ...] = ()
+
+
+@dataclass
+class RunResult:
+    """What came of it; the fields are those of ``kmem run --json`` (docs of `kmem.report.json`)."""
+
+    verdict: str
+    findings: list[dict[str, Any]]
+    dmesg: list[dict[str, Any]]
+    module: dict[str, Any]
+    init: int | None
+    exit: str | None
+    allocations: dict[str, Any]
+    unsupported: list[dict[str, Any]]
+    seed: int
+    release: str
+    config: str
+    proc: dict[str, str]
+    timings: dict[str, float]
+    hashes: dict[str, str]
+
+
+def find_module(options: RunOptions) -> Path:
+    """The ``.ko`` to run, built by kbuild if *options.path* is source. UsageError if a directory makes several."""
+    path = Path(options.path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or directory", remedy="give a .ko, a .c, or a directory with a Kbuild")
+    if path.suffix != ".c" and not path.is_dir():
+        return path
+    from kmem.modules.kbuild import build
+
+    modules = build(path, release=options.release, progress=lambda text: print(f"kmem: {text}", file=sys.stderr)).modules
+    if len(modules) > 1:
+        listed = "\n".join(f"kmem run {module}" for module in modules)
+        raise UsageError(f"{path} makes {len(modules)} modules", remedy=f"they are built; run one:\n{listed}")
+    return modules[0]
+
+
+def run_module(options: RunOptions) -> RunResult:
+    """Do all of it. Raises KmemError for what cannot be run at all; what the module does wrong is in the result."""
+    from kmem.modules.image import read_module
+
+    clock = _Stopwatch()
+    path = Path(options.path)
+    image = read_module(path)
+    clock.lap("read")
+    import kmem
+
+    with kmem.boot(
+        release=options.release,
+        ram=options.ram,
+        cpus=options.cpus,
+        seed=options.seed,
+        config=options.config,
+        budget=options.budget,
+    ) as kernel:
+        clock.lap("boot")
+        return _run(kernel, image, path, options, clock)
+
+
+class _Stopwatch:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 4)
+        self._last = now
+
+
+def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _Stopwatch) -> RunResult:
+    from kmem.kapi.executor import TaskDied
+    from kmem.kernel import InitFailed
+
+    init: int | None = None
+    ended: str | None = None
+    died = False
+    module: Module | None = None
+    try:
+        loaded = kernel.insmod(image, **options.parameters)
+        module, init = loaded.module, loaded.init
+        clock.lap("init")
+        if module.exit_function:
+            loaded.rmmod()
+            ended = "done"
+        else:
+            ended = "none"
+    except InitFailed as error:
+        init, ended = error.code, "not run"
+    except TaskDied:
+        died = True
+        if module is None:
+            module = next(reversed(kernel.modules.values()), None)
+    except UnsupportedSymbol:
+        died = True
+        module = next(reversed(kernel.modules.values()), None)
+    kernel.drain()
+    clock.lap("exit")
+    if not died and ended != "none":
+        _report_leaks(kernel)
+    findings = [finding.to_json() for finding in kernel.findings]
+    for shown, finding in zip(findings, kernel.findings, strict=True):
+        shown["text"] = list(finding.text)
+    name = module.name if module else path.name.split(".")[0]
+    verdict = "unsupported" if kernel.unsupported else "findings" if findings or died else "clean"
+    if verdict == "clean" and init is not None and init < 0:
+        verdict = "findings"
+    result = RunResult(
+        verdict=verdict,
+        findings=findings,
+        dmesg=[{"time": r.ns, "level": r.level, "text": r.text} for r in kernel.log.records],
+        module={"name": name, "file": str(path), "note": module.note if module else ""},
+        init=init,
+        exit=ended,
+        allocations=_allocations(kernel),
+        unsupported=[{"symbol": symbol, "count": count} for symbol, count in kernel.unsupported.items()],
+        seed=options.seed,
+        release=options.release,
+        config=options.config,
+        proc={name: kernel.proc(name) for name in options.proc},
+        timings=clock.laps,
+        hashes={"ram": kernel.mm.ram.hash(), "events": kernel.events.digest()},
+    )
+    clock.lap("report")
+    return result
+
+
+def _report_leaks(kernel: Kernel) -> None:
+    """One finding for each call site that left something behind."""
+    sites: dict[int, list[Allocation]] = defaultdict(list)
+    for allocation in kernel.leaks.live():
+        sites[allocation.event.call_site].append(allocation)
+    for left in sites.values():
+        first = left[0]
+        size = sum(allocation.event.requested or allocation.event.allocated for allocation in left)
+        what = f"{len(left)} allocations" if len(left) > 1 else "1 allocation"
+        source = first.cache or first.region
+        kernel.finding("leak", f"{what} of {size} bytes ({source}) never freed", address=first.address, **(first.site.facts() if first.site else {}))
+
+
+def _allocations(kernel: Kernel) -> dict[str, Any]:
+    made = kernel.leaks.made
+    rows = [
+        {
+            "call": allocation.event.kind,
+            "address": f"{allocation.address:#018x}",
+            "asked": allocation.event.requested or None,
+            "given": allocation.event.allocated,
+            "region": allocation.region,
+            "cache": allocation.cache or None,
+            "order": allocation.event.order if not allocation.cache and allocation.region == "direct map" else None,
+            "pages": allocation.pages or None,
+            "runs": allocation.runs or None,
+            "site": str(allocation.site),
+            "live": allocation.live,
+        }
+        for allocation in made[:1000]
+    ]
+    live = kernel.leaks.live()
+    return {
+        "count": len(made),
+        "bytes": kernel.leaks.bytes,
+        "live": len(live),
+        "failed": kernel.leaks.failed,
+        "objects": rows,
+    }
