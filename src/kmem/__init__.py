@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from kmem.kapi.executor import TaskDied
     from kmem.kernel import InitFailed, Kernel, LoadedModule, boot
 
-_HOME = {"TaskDied": "kmem.kapi.executor"} | dict.fromkeys(("InitFailed", "Kernel", "LoadedModule", "boot"), "kmem.kernel")
+_HOME = {"TaskDied": "kmem.kapi.executor"} | dict.fromkeys(
+    ("InitFailed", "Kernel", "LoadedModule", "boot"), "kmem.kernel"
+)
 
 __all__ = [
     "GFP_ATOMIC",

@@ -70,6 +70,7 @@ class Kernel:
         self.tainted = 0
         self._warned: set[tuple[str, int]] = set()
         self._executor: Executor | None = None
+        self._idle_flags = 0x202  # EFLAGS while no guest code runs
         self.site = CrashSite(self)
         self._diagnose = Diagnose(self)
         self.mm = Mm(self.boot_config, self._diagnose)
@@ -80,9 +81,12 @@ class Kernel:
         self.symbols = Symbols(self.mm.ram, self.release.name, self.kallsyms, self._stub, self._initial)
         self.regions, self.crash = self.release.addresses, self.site.crash
         self._per_cpu()
-        self.context = CpuContext(self.mem, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags)
+        self.context = CpuContext(
+            self.mem, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags
+        )
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
+        self.mm.irqs_disabled, self.mm.might_sleep = self.context.irqs_disabled, self.context.on_sleep
         self.leaks = Kmemleak(self._is_module_code, self._describe)
         self.events = EventStream(self.mm.core)
         self.events.listen(self.leaks)
@@ -123,14 +127,45 @@ class Kernel:
         return self.executor.stub(name, bound, address)
 
     def _flags(self) -> int:
-        return self._executor.flags if self._executor else 0x202
+        return self._executor.flags if self._executor and self._executor.cpu.depth else self._idle_flags
 
     def _set_flags(self, value: int) -> None:
-        if self._executor:
+        if self._executor and self._executor.cpu.depth:
             self._executor.set_flags(value)
+        else:
+            self._idle_flags = value
 
     def _moment(self) -> tuple[int, int, int, int, int]:
         return self.caller, self.context.preempt_count, PID, 0, self.clock.ns
+
+    def snapshot(self) -> None:
+        """Make the state of now the one that :meth:`rollback` returns to. Not while a module's code runs."""
+        self.drain()
+        self.mm.ram.snapshot()
+        self._saved = (
+            self.log.mark(),
+            self.clock.ns,
+            dict(self.modules),
+            self.tainted,
+            set(self._warned),
+            self.random.getstate(),
+        )
+
+    def rollback(self) -> None:
+        """Return to the last snapshot: memory in 0.05 ms whatever its size, and the log, the time and the modules with it.
+
+        Findings and events that were made since then stay: they happened.
+        """
+        self.drain()
+        self.mm.ram.rollback()
+        mark, ns, modules, self.tainted, warned, state = self._saved
+        self.log.rewind(mark)
+        self.clock.set(ns)
+        self.modules, self._warned = dict(modules), set(warned)
+        self.random.setstate(state)
+        self.site.forget_sites()
+        if self._executor:
+            self._executor.code_changed()
 
     def close(self) -> None:
         """Stop the CPU and give the simulated RAM back."""
@@ -380,7 +415,10 @@ class Kernel:
             self._forget(module)
             raise InitFailed(module.name, result, "its init function returned an error")
         if result > 0:
-            self.printk(4, f"do_init_module: '{module.name}'->init suspiciously returned {result}, it should follow 0/-E convention")
+            self.printk(
+                4,
+                f"do_init_module: '{module.name}'->init suspiciously returned {result}, it should follow 0/-E convention",
+            )
             self.printk(4, "do_init_module: loading module anyway...")
             self.dump_stack()
         module.init_done()
@@ -401,7 +439,9 @@ class Kernel:
         allocation.region = self.site.region(address)
         allocation.address = address
         allocation.site = self.site.call_site(event.call_site)
-        allocation.cache = self.mm.view.cache_name(self.mm.view.ptr(self.site.kmem_cache, event.cache)) if event.cache else ""
+        allocation.cache = (
+            self.mm.view.cache_name(self.mm.view.ptr(self.site.kmem_cache, event.cache)) if event.cache else ""
+        )
         if event.kind in ("percpu_alloc_percpu", "kmem_cache_create", "ioremap"):
             return
         first, last = address >> 12, (address + max(event.requested or event.allocated, 1) - 1) >> 12
@@ -450,7 +490,9 @@ class LoadedModule:
         """Run exit and take the module out. InputError if it has none, or is in use."""
         kernel, module = self.kernel, self.module
         if not module.exit_function:
-            raise InputError(f"module {module.name} has no exit function: it cannot be unloaded", remedy="add module_exit()")
+            raise InputError(
+                f"module {module.name} has no exit function: it cannot be unloaded", remedy="add module_exit()"
+            )
         if module.refcount > 1:
             raise InputError(f"module {module.name} is in use", remedy="close or unload what uses it first")
         module.set_state(2)
@@ -472,10 +514,10 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def boot(release: str = "6.1", ram: str | int = "512M", cpus: int = 2, seed: int = 0, config: str = "debian", **more: Any) -> Kernel:
+def boot(
+    release: str = "6.1", ram: str | int = "512M", cpus: int = 2, seed: int = 0, config: str = "debian", **more: Any
+) -> Kernel:
     """Boot a machine. *ram* in bytes or with a K, M, G or T; *config* plain, debian or debug; *more* as in `BootConfig`."""
     size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
     budget = more.pop("budget", 100_000_000)
     return Kernel(configuration(config, release=release, ram=size, cpus=cpus, seed=seed, **more), budget=budget)
-
-

@@ -61,7 +61,9 @@ def find_module(options: RunOptions) -> Path:
         return path
     from kmem.modules.kbuild import build
 
-    modules = build(path, release=options.release, progress=lambda text: print(f"kmem: {text}", file=sys.stderr)).modules
+    modules = build(
+        path, release=options.release, progress=lambda text: print(f"kmem: {text}", file=sys.stderr)
+    ).modules
     if len(modules) > 1:
         listed = "\n".join(f"kmem run {module}" for module in modules)
         raise UsageError(f"{path} makes {len(modules)} modules", remedy=f"they are built; run one:\n{listed}")
@@ -170,7 +172,12 @@ def _report_leaks(kernel: Kernel) -> None:
         size = sum(allocation.event.requested or allocation.event.allocated for allocation in left)
         what = f"{len(left)} allocations" if len(left) > 1 else "1 allocation"
         source = first.cache or first.region
-        kernel.finding("leak", f"{what} of {size} bytes ({source}) never freed", address=first.address, **(first.site.facts() if first.site else {}))
+        kernel.finding(
+            "leak",
+            f"{what} of {size} bytes ({source}) never freed",
+            address=first.address,
+            **(first.site.facts() if first.site else {}),
+        )
 
 
 def _allocations(kernel: Kernel) -> dict[str, Any]:

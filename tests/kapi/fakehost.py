@@ -22,7 +22,7 @@ from kmem.modules.kallsyms import Kallsyms
 
 MASK64 = (1 << 64) - 1
 BASE = 0xFFFF888000000000
-SIZE = 4 << 20
+SIZE = 1 << 20
 STACK = BASE + SIZE - 4096
 STUBS = 0xFFFFFFFF81000000
 GUEST = 0xFFFFFFFFC0000000

@@ -1,4 +1,4 @@
-"""The documentation says what the program says. KMEM_UPDATE=1 writes docs/commands.md anew."""
+"""The documentation says what the program says. KMEM_UPDATE=1 writes anew what is made from it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from kmem.commands.main import COMMANDS, overview
 from kmem.errors import KmemError
+from tests.conftest import Kmem
 
 INTRODUCTION = """# Commands
 
@@ -36,6 +37,23 @@ def test_the_page_of_commands_is_what_help_prints(root: Path, monkeypatch: pytes
     if os.environ.get("KMEM_UPDATE") == "1":
         page.write_text(commands_page())
     assert page.read_text() == commands_page(), "stale: KMEM_UPDATE=1 ./dev test tests/repo/test_docs.py"
+
+
+@pytest.mark.needs_headers
+def test_the_transcript_in_the_readme_is_what_the_command_prints(root: Path, kmem: Kmem) -> None:
+    readme = root / "README.md"
+    before, prompt, rest = readme.read_text().partition("```\n$ .venv/bin/kmem ")
+    shown, fence, after = rest.partition("```\n")
+    command, _, _ = shown.partition("\n")
+    assert prompt
+    assert fence
+    done = kmem(*command.split())
+    assert done.returncode == 0, done.stderr
+    real = f"{command}\n{done.stdout}"
+    if os.environ.get("KMEM_UPDATE") == "1":
+        readme.write_text(before + prompt + real + fence + after)
+    else:
+        assert shown == real, "stale: KMEM_UPDATE=1 ./dev test tests/repo/test_docs.py"
 
 
 def kinds_of_error(root: Path) -> Iterator[type[KmemError]]:

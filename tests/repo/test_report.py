@@ -25,9 +25,9 @@ def a_run(**changes: Any) -> dict[str, Any]:
             {"time": 3_226_279_000, "level": 6, "text": "km1024: loading"},
             {"time": 12_000_001_999, "level": 6, "text": "first\nsecond"},
         ],
-        "module": "km1024",
+        "module": {"name": "km1024", "file": "km1024.ko", "note": ""},
         "init": 0,
-        "exit": True,
+        "exit": "done",
         "allocations": {
             "count": 2,
             "bytes": 6024,
@@ -97,7 +97,7 @@ def test_text_of_a_leak_says_so_in_the_table_and_below() -> None:
 
 def test_text_ends_with_verdict_and_next_command() -> None:
     lines = run_text(a_run(verdict="findings", findings=[FINDING]), PLAIN).splitlines()
-    assert lines[-2] == "verdict: findings (1)"
+    assert lines[-2] == "verdict: findings (1); init returned 0; exit ran"
     assert lines[-1].startswith("next:    kmem run km1024.ko --config debug")
 
 
@@ -115,6 +115,36 @@ def test_a_long_list_of_allocations_is_cut_and_says_so() -> None:
     text = run_text(run, PLAIN)
     assert text.count("kmalloc-1k") == 20
     assert "… and 960 more (--json has them)" in text
+
+
+@pytest.mark.parametrize(
+    ("init", "exit", "expected"),
+    [
+        (0, "done", "verdict: findings; init returned 0; exit ran"),
+        (-12, "not run", "verdict: findings; init returned -12 (-ENOMEM); exit was not called"),
+        (-99999, "not run", "verdict: findings; init returned -99999; exit was not called"),
+        (0, None, "verdict: findings; init returned 0; exit did not return"),
+        (None, None, "verdict: findings; init did not return"),
+    ],
+)
+def test_the_verdict_says_how_init_and_exit_ended(init: int | None, exit: str | None, expected: str) -> None:
+    assert run_text(a_run(verdict="findings", init=init, exit=exit), PLAIN).splitlines()[-2] == expected
+
+
+def test_what_a_crash_left_behind_is_not_called_a_leak() -> None:
+    run = a_run(verdict="findings", findings=[FINDING], init=None, exit=None)
+    run["allocations"]["live"] = 1
+    text = run_text(run, PLAIN)
+    assert "1 still there when the run ended" in text
+    assert "never freed" not in text
+
+
+def test_failed_allocations_and_the_loaders_note_are_shown() -> None:
+    run = a_run(module={"name": "km1024", "file": "km1024.ko", "note": "built for another patch level"})
+    run["allocations"]["failed"] = 3
+    text = run_text(run, PLAIN)
+    assert "seed 0\nbuilt for another patch level\n" in text
+    assert "in all, 3 more failed; no leaks" in text
 
 
 def test_a_module_that_allocates_nothing() -> None:
@@ -135,7 +165,7 @@ def test_colour_only_when_wanted() -> None:
     ("verdict", "config", "expected"),
     [
         ("clean", "debian", "--proc slabinfo"),
-        ("findings", "plain", "--config debug runs"),
+        ("findings", "plain", "--config debug   (the same"),
         ("findings", "debug", "--seed 0"),
         ("unsupported", "debian", "--json"),
     ],
@@ -156,11 +186,11 @@ def test_json_has_the_fixed_names_in_order() -> None:
 
 def test_json_of_an_error_has_the_same_names_and_the_error() -> None:
     error = ModuleFormatError("truncated", remedy="Copy it again.")
-    document = json.loads(run_json({"module": "x.ko", "seed": 7}, error))
+    document = json.loads(run_json({"module": {"name": "x", "file": "x.ko", "note": ""}, "seed": 7}, error))
     assert tuple(document) == (*RUN_KEYS, "error")
     assert document["verdict"] == "error"
     assert document["error"] == {"slug": "module-format", "message": "truncated", "remedy": "Copy it again."}
-    assert (document["module"], document["seed"], document["findings"]) == ("x.ko", 7, [])
+    assert (document["module"]["file"], document["seed"], document["findings"]) == ("x.ko", 7, [])
 
 
 def test_table_aligns_numbers_right_and_drops_empty_columns() -> None:

@@ -20,7 +20,7 @@ from kmem.errors import UnsupportedSymbol
 
 @dataclass
 class RunOptions:
-    path: Path
+    path: str
     parameters: dict[str, str | None]
     release: str
     config: str
@@ -36,9 +36,9 @@ class RunResult:
     verdict: str = "clean"
     findings: list[dict[str, Any]] = field(default_factory=list)
     dmesg: list[dict[str, Any]] = field(default_factory=list)
-    module: str = "drv"
-    init: int = 0
-    exit: bool = True
+    module: dict[str, str] = field(default_factory=lambda: {"name": "drv", "file": "drv.ko", "note": ""})
+    init: int | None = 0
+    exit: str | None = "done"
     allocations: dict[str, Any] = field(default_factory=lambda: {"count": 0, "bytes": 0, "live": 0})
     unsupported: list[dict[str, Any]] = field(default_factory=list)
     seed: int = 0
@@ -81,13 +81,13 @@ def test_the_exit_status_follows_the_verdict(
 
 def test_options_and_parameters_reach_the_runner(runner: Runner, ko: str, capfd: pytest.CaptureFixture[str]) -> None:
     def show(options: RunOptions) -> RunResult:
-        return RunResult(module=repr(options))
+        return RunResult(module={"name": repr(options)})
 
     runner(show)
     words = "--ram 1G count=3 --cpus 4 flag --seed 7 --config plain --budget 1e6 --proc slabinfo --proc meminfo"
     assert cli.main(["run", ko, *words.split(), "--json"]) == 0
     expected = RunOptions(
-        path=Path(ko),
+        path=ko,
         parameters={"count": "3", "flag": None},
         release="6.1",
         config="plain",
@@ -97,7 +97,7 @@ def test_options_and_parameters_reach_the_runner(runner: Runner, ko: str, capfd:
         budget=1_000_000,
         proc=("slabinfo", "meminfo"),
     )
-    assert json.loads(capfd.readouterr().out)["module"] == repr(expected)
+    assert json.loads(capfd.readouterr().out)["module"]["name"] == repr(expected)
 
 
 def test_an_error_in_the_child_is_message_remedy_and_status(

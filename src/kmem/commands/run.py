@@ -55,14 +55,14 @@ def main(words: list[str]) -> int:
     try:
         run = execute(args)
     except KmemError as error:
+        if isinstance(error, InputError) and args.file not in error.message:
+            error.message = f"{args.file}: {error.message}"
         if args.json:
             from kmem.report.json import run_json
 
-            print(
-                run_json(
-                    {"module": args.file, "release": args.release, "config": args.config, "seed": args.seed}, error
-                )
-            )
+            module = {"name": Path(args.file).stem, "file": args.file, "note": ""}
+            asked = {name: getattr(args, name) for name in ("seed", "release", "config")}
+            print(run_json({"module": module, **asked}, error))
         raise
     if args.json:
         from kmem.report.json import run_json

@@ -153,7 +153,9 @@ class Diagnose:
         from kmem.mm.show_mem import mem_info
 
         text = self.print(mem_info(self.k.mm))
-        self.k.finding("leak", "the machine ran out of memory: the allocation fails, and nothing is left to free", text=tuple(text))
+        self.k.finding(
+            "leak", "the machine ran out of memory: the allocation fails, and nothing is left to free", text=tuple(text)
+        )
         return 0
 
     # slub_debug
@@ -208,13 +210,17 @@ class Diagnose:
             return report.overwritten(_RANGES[what], obj, v[0], v[1], v[3]), f"{_RANGES[what]} overwritten"
         if what == codes.REPORT_SLAB_PADDING:
             length = report.slab.base + report.slab.objects * report.cache.size
-            return report.padding_overwritten(v[0], v[1], obj, v[1] + 1 - obj, v[3]), f"padding at {length:#x} overwritten"
+            return report.padding_overwritten(
+                v[0], v[1], obj, v[1] + 1 - obj, v[3]
+            ), f"padding at {length:#x} overwritten"
         if what == codes.REPORT_INVALID_POINTER:
             return report.invalid_object(obj), f"{obj:#x} is no object of {report.cache.name}"
         if what == codes.REPORT_WRONG_COUNT:
             return report.wrong_count(v[0], v[1]), "wrong object count"
         if what == codes.REPORT_REMAINING:
-            return report.objects_remaining(self._live(report)), f"objects remain in {report.cache.name} when it is destroyed"
+            return report.objects_remaining(
+                self._live(report)
+            ), f"objects remain in {report.cache.name} when it is destroyed"
         reasons = {
             codes.REPORT_FREEPOINTER: slub_report.FREEPOINTER_CORRUPT,
             codes.REPORT_FREECHAIN: slub_report.FREECHAIN_CORRUPT,
@@ -242,7 +248,12 @@ class Diagnose:
         kind = _KINDS.get(what, "freelist-corruption")
         tracks = report.tracks(obj) if obj and report.is_object(obj) and report.cache.flags & 0x10000 else (None, None)
         sites = [t.stack[0] if t and t.stack else t.addr if t else 0 for t in tracks]
-        facts = {"cache": report.cache.name, "object_size": report.cache.object_size, "allocated": sites[0], "freed": sites[1]}
+        facts = {
+            "cache": report.cache.name,
+            "object_size": report.cache.object_size,
+            "allocated": sites[0],
+            "freed": sites[1],
+        }
         self.k.finding(kind, message, address=obj or v[0], text=tuple(text), slab=facts)
 
     def _live(self, report: SlabReport) -> list[int]:
@@ -291,7 +302,10 @@ class Diagnose:
         self.print(
             [
                 (1, f"BUG: Bad page state in process {self.k.comm()}  pfn:{pfn:05x}"),
-                (4, f"page: refcount:{page._refcount} mapcount:{page._mapcount + 1} mapping:{u64(page.mapping):016x} pfn:{pfn:#x}"),
+                (
+                    4,
+                    f"page: refcount:{page._refcount} mapcount:{page._mapcount + 1} mapping:{u64(page.mapping):016x} pfn:{pfn:#x}",
+                ),
                 *self.k.stack_lines("bad_page"),
             ]
         )

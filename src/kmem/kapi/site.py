@@ -207,6 +207,8 @@ class CrashSite:
 
     def _export(self) -> str:
         """Name of the exported function that is being served."""
+        if not (self.k._executor and self.k.executor.cpu.depth):
+            return ""
         symbol = self.k.kallsyms.lookup(self.k.executor.traps.stub)
         return symbol.name if symbol else ""
 
@@ -334,16 +336,19 @@ class CrashSite:
             self._regs = None
 
     def sleeping(self, function: str, file: str, line: int) -> None:
-        """``might_sleep()`` where sleeping is forbidden: printed by kernels with CONFIG_DEBUG_ATOMIC_SLEEP."""
+        """``might_sleep()`` where sleeping is forbidden. Kernels with CONFIG_DEBUG_ATOMIC_SLEEP print it; it is a finding anyway."""
+        text: list[str] = []
         if self.k.config.get("CONFIG_DEBUG_ATOMIC_SLEEP"):
             from kmem.kapi import bug
 
-            context = self.k.context
-            lines = bug.sleeping_function(
-                self.machine_state(), self.trace(None), file, line, preempt_count=context.preempt_count
-            )
-            text = [line_ for level, line_ in lines if self.k.printk(level, line_) is None]
-            self.finding("sleep-in-atomic", f"{function}() may sleep, and was called where that is forbidden", text=tuple(text))
+            count = self.k.context.preempt_count
+            for level, shown in bug.sleeping_function(
+                self.machine_state(), self.trace(None), file, line, preempt_count=count
+            ):
+                self.k.printk(level, shown)
+                text.append(shown)
+        what = f"{self._export()}() may sleep" if self.k.caller else "a call that may sleep"
+        self.finding("sleep-in-atomic", f"{what}, where sleeping is forbidden", text=tuple(text))
 
     def scheduling(self) -> None:
         """The scheduler was entered with preemption disabled."""

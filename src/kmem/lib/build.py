@@ -64,7 +64,9 @@ def _key(release: str) -> str:
         digest.update(name.encode() + b"\0" + source)
     digest.update((_PACKAGE / "abi" / "releases" / f"{release}.structs.json").read_bytes())
     with open("/proc/cpuinfo", "rb") as cpuinfo:
-        digest.update(b"".join(line for line in cpuinfo.read().split(b"\n\n")[0].splitlines(True) if line.startswith(b"flags")))
+        digest.update(
+            b"".join(line for line in cpuinfo.read().split(b"\n\n")[0].splitlines(True) if line.startswith(b"flags"))
+        )
     return digest.hexdigest()[:24]
 
 
@@ -110,7 +112,9 @@ def _link_only_once() -> None:
         self._finalized = True
 
     CPUCodeLibrary.finalize = finalize
-    CPUContext.get_executable = lambda self, library, fndesc, env: [].append  # a builtin of its own: a key, never called
+    CPUContext.get_executable = lambda self, library, fndesc, env: (
+        [].append
+    )  # a builtin of its own: a key, never called
 
 
 def _link(library: Any) -> Any:
@@ -152,7 +156,11 @@ def _compile_locked(release: str, path: Path) -> None:
     i64 = ir.IntType(64)
     for number, (name, (function, count)) in enumerate(sorted(jit.ENTRIES.items()), 1):
         if tty:
-            print(f"\rcompiling the allocator core for {release}: {number}/{len(jit.ENTRIES)} {name:<32}", end="", file=sys.stderr)
+            print(
+                f"\rcompiling the allocator core for {release}: {number}/{len(jit.ENTRIES)} {name:<32}",
+                end="",
+                file=sys.stderr,
+            )
         dispatcher = jit.jit(function)
         argtypes = (word,) * (count + 1)
         dispatcher.compile(argtypes)  # type: ignore[attr-defined]

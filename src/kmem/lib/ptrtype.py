@@ -590,7 +590,6 @@ def upcall(typingctx: Any, near: Any, code: Any, a: Any, b: Any, c: Any, d: Any)
     return types.int64(near, *[types.int64] * 5), codegen
 
 
-
 @intrinsic
 def unwind(typingctx: Any, near: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

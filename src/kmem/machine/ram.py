@@ -159,7 +159,9 @@ class Ram:
             else:
                 runs.append([first, last])
 
-        found = [(first * PAGE, (first + count) * PAGE) for first, count in self.dirty_runs()] if self.snapshotted else []
+        found = (
+            [(first * PAGE, (first + count) * PAGE) for first, count in self.dirty_runs()] if self.snapshotted else []
+        )
         at = 0
         while at < self._length:
             try:

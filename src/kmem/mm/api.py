@@ -17,7 +17,7 @@ from kmem.mm.config import BootConfig
 from kmem.mm.mm_types import kmem_cache
 from kmem.mm.view import View
 
-GFP_ZERO = 0x100
+GFP_ZERO, GFP_DIRECT_RECLAIM = 0x100, 0x400
 PAGE_KERNEL = 0x8000000000000163
 
 
@@ -33,6 +33,8 @@ class Mm:
         self.view = View(self.ram)
         self.core = Core(self.ram, config.release, on_upcall)
         self.moment: Callable[[], tuple[int, int, int, int, int]] = lambda: (0, 0, 0, 0, 0)
+        self.irqs_disabled: Callable[[], bool] = lambda: False
+        self.might_sleep: Callable[[str, str, int], None] = lambda function, file, line: None
         self.boot = MemoryBoot(self.ram, self.core, config)
 
     def start(self) -> None:
@@ -41,21 +43,24 @@ class Mm:
         core = self.core
         self._kmalloc, self._kfree = core.k_kmalloc, core.k_kfree
 
-    def _here(self, caller: int = 0) -> None:
+    def _here(self, caller: int = 0, gfp: int = 0) -> None:
+        """Tell the model who calls, and from which context; complain if *gfp* may sleep where that is forbidden."""
         private = self.core.private
         site, private.context, private.task, private.cpu, private.time = self.moment()
         private.call_site = caller or site
+        if gfp & GFP_DIRECT_RECLAIM and (private.context or self.irqs_disabled()):
+            self.might_sleep("might_alloc", "include/linux/sched/mm.h", 274)
 
     # kmalloc
 
     def kmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1, caller: int = 0) -> int:
         """``void *kmalloc_node(size_t size, gfp_t flags, int node)``."""
-        self._here(caller)
+        self._here(caller, gfp)
         return self._kmalloc(size, gfp, node)
 
     def kmalloc_trace(self, s: int, gfp: int, node: int, size: int) -> int:
         """``void *kmalloc_node_trace(struct kmem_cache *s, gfp_t gfpflags, int node, size_t size)``: kmalloc of a constant size."""
-        self._here()
+        self._here(0, gfp)
         return self.core.k_kmalloc_trace(s, gfp, node, size)
 
     def kzalloc(self, size: int, gfp: int = GFP_KERNEL) -> int:
@@ -81,16 +86,23 @@ class Mm:
 
     def krealloc(self, p: int, size: int, gfp: int = GFP_KERNEL) -> int:
         """``void *krealloc(const void *p, size_t new_size, gfp_t flags)``."""
-        self._here()
+        self._here(0, gfp)
         return self.core.k_krealloc(p, size, gfp)
 
     # caches
 
     def kmem_cache_create(
-        self, name: str, size: int, align: int = 0, flags: int = 0, ctor: int = 0, useroffset: int = 0, usersize: int = 0
+        self,
+        name: str,
+        size: int,
+        align: int = 0,
+        flags: int = 0,
+        ctor: int = 0,
+        useroffset: int = 0,
+        usersize: int = 0,
     ) -> int:
         """``struct kmem_cache *kmem_cache_create_usercopy(…)``: the name is copied, as the kernel does."""
-        self._here()
+        self._here(0, GFP_KERNEL)
         raw = name.encode() + b"\0"
         where = self.core.k_scratch(len(raw))
         if not where:
@@ -108,7 +120,7 @@ class Mm:
 
     def kmem_cache_alloc(self, s: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
         """``void *kmem_cache_alloc_node(struct kmem_cache *s, gfp_t gfpflags, int node)``."""
-        self._here()
+        self._here(0, gfp)
         return self.core.k_kmem_cache_alloc(s, gfp, node)
 
     def kmem_cache_free(self, s: int, p: int) -> None:
@@ -148,7 +160,7 @@ class Mm:
 
     def alloc_pages(self, gfp: int, order: int, node: int = -1) -> int:
         """``struct page *alloc_pages_node(int nid, gfp_t gfp_mask, unsigned int order)``."""
-        self._here()
+        self._here(0, gfp)
         return self.core.k_alloc_pages(gfp, order, node)
 
     def free_pages(self, page: int, order: int) -> None:
@@ -158,7 +170,7 @@ class Mm:
 
     def get_free_pages(self, gfp: int, order: int) -> int:
         """``unsigned long __get_free_pages(gfp_t gfp_mask, unsigned int order)``."""
-        self._here()
+        self._here(0, gfp)
         return self.core.k_get_free_pages(gfp, order)
 
     def free_pages_addr(self, addr: int, order: int) -> None:
@@ -170,7 +182,7 @@ class Mm:
 
     def vmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
         """``void *__vmalloc_node(size, 1, gfp, node, caller)``."""
-        self._here()
+        self._here(0, gfp)
         return self.core.k_vmalloc(size, 1, gfp, 0, node)
 
     def vzalloc(self, size: int) -> int:
@@ -184,7 +196,7 @@ class Mm:
 
     def vmap(self, pages: Sequence[int], flags: int = 4, prot: int = PAGE_KERNEL) -> int:
         """``void *vmap(struct page **pages, unsigned int count, unsigned long flags, pgprot_t prot)``."""
-        self._here()
+        self._here(0, GFP_KERNEL)
         raw = b"".join(u64(page).to_bytes(8, "little") for page in pages)
         where = self.core.k_scratch(len(raw))
         if not where:
@@ -201,7 +213,7 @@ class Mm:
 
     def kvmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
         """``void *kvmalloc_node(size_t size, gfp_t flags, int node)``."""
-        self._here()
+        self._here(0, gfp)
         return self.core.k_kvmalloc(size, gfp, node)
 
     def kvfree(self, p: int) -> None:
@@ -234,7 +246,7 @@ class Mm:
 
     def alloc_percpu(self, size: int, align: int = 8, gfp: int = GFP_KERNEL) -> int:
         """``void __percpu *__alloc_percpu_gfp(size_t size, size_t align, gfp_t gfp)``."""
-        self._here()
+        self._here(0, gfp)
         return self.core.k_alloc_percpu(size, align, gfp)
 
     def free_percpu(self, p: int) -> None:

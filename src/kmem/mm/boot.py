@@ -136,7 +136,9 @@ class MemoryBoot:
         span = addr >> (12 + 9 * (level + 1))
         found = self._tables.get((level, span))
         if found is None:
-            found = self.memblock.alloc(PAGE) if self._next_image_table >= IMAGE_PHYS + IMAGE_SIZE else self._image_table()
+            found = (
+                self.memblock.alloc(PAGE) if self._next_image_table >= IMAGE_PHYS + IMAGE_SIZE else self._image_table()
+            )
             self._tables[level, span] = found
             self.core.k_map_table(self._table(addr, level + 1), addr, level + 1, found)
         return found

@@ -37,7 +37,9 @@ KINDS = (
 
 
 @jit
-def emit(k: Any, kind: int, addr: int, requested: int, allocated: int, gfp: int, node: int, cache: int, order: int) -> None:
+def emit(
+    k: Any, kind: int, addr: int, requested: int, allocated: int, gfp: int, node: int, cache: int, order: int
+) -> None:
     """Append one record. The call site, task, CPU, context and time are those that the caller set in the private area."""
     v = priv(k)
     if not v.listening:

@@ -24,7 +24,7 @@ from kmem.mm.slab_common import (
 )
 from kmem.mm.slub import flush_all, kmem_cache_free_one, shrink_node, slab_alloc_node, slab_free
 from kmem.mm.slub_debug import SLAB_STORE_USER, get_info_end, kmem_cache_debug
-from kmem.mm.slub_freelist import slab_of_page, virt_to_slab
+from kmem.mm.slub_freelist import get_freepointer, slab_of_page, this_cpu_slab, virt_to_slab
 from kmem.mm.slub_geometry import get_order
 from kmem.mm.slub_node import get_node
 from kmem.mm.upcalls import tell, warn
@@ -51,7 +51,17 @@ def kmalloc_node(k: Any, size: int, gfp: int, node: int) -> int:
     """``__kmalloc_node()``: *size* bytes, physically contiguous; 0 on failure, ZERO_SIZE_PTR for nothing."""
     if size > KMALLOC_MAX_CACHE_SIZE or size < 0:
         got = kmalloc_large_node(k, size, gfp, node) if size > 0 and may_fail(k, gfp) else 0
-        emit(k, KMALLOC, got, size, PAGE_SIZE << get_order(size) if size > 0 else 0, gfp, node, 0, get_order(max(size, 1)))
+        emit(
+            k,
+            KMALLOC,
+            got,
+            size,
+            PAGE_SIZE << get_order(size) if size > 0 else 0,
+            gfp,
+            node,
+            0,
+            get_order(max(size, 1)),
+        )
         return got
     if size == 0:
         return ZERO_SIZE_PTR
@@ -176,7 +186,9 @@ def k_krealloc(ram: Any, p: int, size: int, gfp: int) -> int:
 
 
 @entry
-def k_kmem_cache_create(ram: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int) -> int:
+def k_kmem_cache_create(
+    ram: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int
+) -> int:
     """Entry for :func:`kmem_cache_create`; *name* is the address of a C string."""
     return address(kmem_cache_create(kernel(ram), name, size, align, flags, ctor, useroffset, usersize))
 
@@ -238,10 +250,32 @@ def k_orig_size(ram: Any, obj: int) -> int:
 
 
 @entry
+def k_object_is_free(ram: Any, obj: int) -> int:
+    """Whether a slab object is on its slab's free list or on this CPU's."""
+    k = kernel(ram)
+    sl = virt_to_slab(k, obj)
+    s = sl.slab_cache
+    for lst in range(2):
+        c = this_cpu_slab(k, s)
+        fp = sl.freelist if lst == 0 else c.freelist
+        n = 0
+        while fp and n <= sl.objects:
+            if fp == obj:
+                return 1
+            fp = get_freepointer(k, s, fp)
+            n += 1
+    return 0
+
+
+@entry
 def k_scratch(ram: Any, size: int) -> int:
     """Memory for an argument that Python passes to the mm (a name, an array), without event or injection; 0 if there is none."""
     k = kernel(ram)
-    return kmalloc_from(k, size, GFP_KERNEL, -1) if size <= KMALLOC_MAX_CACHE_SIZE else kmalloc_large_node(k, size, GFP_KERNEL, -1)
+    return (
+        kmalloc_from(k, size, GFP_KERNEL, -1)
+        if size <= KMALLOC_MAX_CACHE_SIZE
+        else kmalloc_large_node(k, size, GFP_KERNEL, -1)
+    )
 
 
 @entry
@@ -254,5 +288,3 @@ def k_scratch_free(ram: Any, p: int) -> int:
     else:
         free_pages(k, head, compound_order(head))
     return 0
-
-

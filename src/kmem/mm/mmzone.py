@@ -30,7 +30,14 @@ NODES_MASK, ZONES_MASK = 0x3FF, 0x7
 LAST_CPUPID = 0x1FFFFF << 30
 """Every page that never ran under NUMA balancing has this field set; it shows as lastcpupid=0x1fffff."""
 PAGE_FLAGS_CHECK_AT_FREE = (
-    1 << PG_LRU | 1 << PG_LOCKED | 1 << PG_PRIVATE | 1 << PG_PRIVATE_2 | 1 << PG_WRITEBACK | 1 << PG_RESERVED | 1 << PG_SLAB | 1 << PG_ACTIVE
+    1 << PG_LRU
+    | 1 << PG_LOCKED
+    | 1 << PG_PRIVATE
+    | 1 << PG_PRIVATE_2
+    | 1 << PG_WRITEBACK
+    | 1 << PG_RESERVED
+    | 1 << PG_SLAB
+    | 1 << PG_ACTIVE
 )
 PAGE_FLAGS_CHECK_AT_PREP = (1 << 23) - 1
 
@@ -43,26 +50,6 @@ NR_FREE_PAGES = 0
 NR_SLAB_RECLAIMABLE_B, NR_SLAB_UNRECLAIMABLE_B = 5, 6
 NR_KERNEL_STACK_KB, NR_PAGETABLE = 37, 38
 """Indices into ``pgdat.vm_stat`` (enum node_stat_item)."""
-
-(
-    EV_PGALLOC,
-    EV_PGFREE,
-    EV_PCP_REFILL,
-    EV_EXTFRAG,
-    EV_SLAB_FASTPATH,
-    EV_SLAB_SLOWPATH,
-    EV_SLAB_NEW,
-    EV_SLAB_FREE_FAST,
-    EV_SLAB_FREE_SLOW,
-    EV_SLAB_DISCARD,
-    EV_ZEROED,
-    EV_PTE_SET,
-    EV_PTE_CLEAR,
-    EV_TLB_FLUSH,
-    EV_PAGE_TABLE,
-    EV_PGALLOC_FAIL,
-) = range(16)
-"""Indices into ``kdata.vm_events``: how much work the kernel did."""
 
 _DIRECT, _IMAGE, _VMEMMAP = s64(PAGE_OFFSET), s64(START_KERNEL_MAP), s64(VMEMMAP_START)
 _VMALLOC_START, _VMALLOC_END = s64(VMALLOC_START), s64(VMALLOC_END)

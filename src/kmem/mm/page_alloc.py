@@ -33,8 +33,6 @@ from kmem.mm.codes import UP_ALLOC_FAILED, UP_OUT_OF_MEMORY
 from kmem.mm.events import MM_PAGE_ALLOC, MM_PAGE_FREE, emit, may_fail
 from kmem.mm.mm_types import page
 from kmem.mm.mmzone import (
-    EV_PGALLOC_FAIL,
-    EV_ZEROED,
     MAX_ORDER,
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
@@ -73,6 +71,7 @@ from kmem.mm.page_rmqueue import (
     rmqueue,
 )
 from kmem.mm.upcalls import tell, warn
+from kmem.mm.vm_events import EV_PGALLOC_FAIL, EV_ZEROED
 
 COMPOUND_PAGE_DTOR = 1
 TAIL_MAPPING = 0xDEAD000000000400 - (1 << 64)
@@ -254,7 +253,11 @@ def alloc_pages_slowpath(k: Any, gfp: int, order: int, node: int) -> Any:
             p = get_page_from_freelist(k, gfp, order, alloc_flags & ~ALLOC_KSWAPD, node)
             if p:
                 return p
-            if gfp & __GFP_NORETRY or order > PAGE_ALLOC_COSTLY_ORDER and not gfp & (__GFP_RETRY_MAYFAIL | __GFP_NOFAIL):
+            if (
+                gfp & __GFP_NORETRY
+                or order > PAGE_ALLOC_COSTLY_ORDER
+                and not gfp & (__GFP_RETRY_MAYFAIL | __GFP_NOFAIL)
+            ):
                 break
             if gfp & __GFP_RETRY_MAYFAIL and not gfp & __GFP_NOFAIL:
                 break

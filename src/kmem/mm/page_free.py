@@ -14,7 +14,6 @@ from kmem.lib.list import list_add, list_add_tail, list_del, list_empty, list_mo
 from kmem.mm.codes import UP_BAD_PAGE
 from kmem.mm.mm_types import page, per_cpu_pages
 from kmem.mm.mmzone import (
-    EV_PGFREE,
     MAX_ORDER,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
@@ -40,6 +39,7 @@ from kmem.mm.mmzone import (
     set_buddy_order,
 )
 from kmem.mm.upcalls import tell
+from kmem.mm.vm_events import EV_PGFREE
 
 NR_LOWORDER_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
 NR_PCP_LISTS = NR_LOWORDER_PCP_LISTS + 2

@@ -8,9 +8,6 @@ from kmem.lib.jit import container_of, jit, ptr
 from kmem.lib.list import list_add_tail, list_del, list_empty
 from kmem.mm.mm_types import page
 from kmem.mm.mmzone import (
-    EV_EXTFRAG,
-    EV_PCP_REFILL,
-    EV_PGALLOC,
     MAX_ORDER,
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
@@ -36,6 +33,7 @@ from kmem.mm.page_free import (
     pcp_allowed_order,
     this_cpu_pages,
 )
+from kmem.mm.vm_events import EV_EXTFRAG, EV_PCP_REFILL, EV_PGALLOC
 
 ALLOC_NO_WATERMARKS, ALLOC_OOM, ALLOC_NON_BLOCK, ALLOC_MIN_RESERVE, ALLOC_CPUSET = 0x04, 0x08, 0x10, 0x20, 0x40
 ALLOC_NOFRAGMENT, ALLOC_HIGHATOMIC, ALLOC_KSWAPD = 0x100, 0x200, 0x800

@@ -10,9 +10,6 @@ from typing import Any
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.lib.jit import jit, load64, lshr, store64
 from kmem.mm.mmzone import (
-    EV_PAGE_TABLE,
-    EV_PTE_CLEAR,
-    EV_PTE_SET,
     NR_PAGETABLE,
     PG_TABLE,
     count_vm_events,
@@ -22,6 +19,7 @@ from kmem.mm.mmzone import (
     virt_to_phys,
 )
 from kmem.mm.page_alloc import alloc_pages_node
+from kmem.mm.vm_events import EV_PAGE_TABLE, EV_PTE_CLEAR, EV_PTE_SET
 
 PRESENT, RW, USER, PWT, PCD, ACCESSED, DIRTY, PSE, GLOBAL = (1 << n for n in range(9))
 NX = -(1 << 63)

@@ -35,7 +35,8 @@ def _zone(mm: Mm, node: int, z: Any) -> Iterator[Line]:
     pcp = [_pcp(mm, z, cpu) for cpu in range(cpus)]
     marks = " ".join(f"{name}:{int(z._watermark[i]) * 4}kB" for i, name in enumerate(("min", "low", "high")))
     nothing = " ".join(
-        f"{what}:0kB" for what in ("active_anon", "inactive_anon", "active_file", "inactive_file", "unevictable", "writepending")
+        f"{what}:0kB"
+        for what in ("active_anon", "inactive_anon", "active_file", "inactive_file", "unevictable", "writepending")
     )
     yield (
         KERN_CONT_LEVEL,
@@ -65,7 +66,15 @@ def mem_info(mm: Mm) -> Iterator[Line]:
     )
     nothing = " ".join(
         f"{what}:0kB"
-        for what in ("active_anon", "inactive_anon", "active_file", "inactive_file", "unevictable", "isolated(anon)", "isolated(file)")
+        for what in (
+            "active_anon",
+            "inactive_anon",
+            "active_file",
+            "inactive_file",
+            "unevictable",
+            "isolated(anon)",
+            "isolated(file)",
+        )
     )
     yield (
         KERN_CONT_LEVEL,

@@ -365,7 +365,9 @@ def find_mergeable(k: Any, size: int, align: int, flags: int, name: int, ctor: i
 
 
 @jit
-def kmem_cache_create(k: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int) -> Any:
+def kmem_cache_create(
+    k: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int
+) -> Any:
     """``kmem_cache_create_usercopy()``: a cache, or an alias of one that fits; NULL if memory is short or sizes are absurd."""
     if usersize == 0 and useroffset or size < usersize or size - usersize < useroffset:
         usersize = 0

@@ -22,14 +22,7 @@ from typing import Any
 from kmem.abi.gfp import __GFP_ZERO
 from kmem.abi.slab_flags import SLAB_POISON, SLAB_STORE_USER, SLAB_TYPESAFE_BY_RCU
 from kmem.lib.jit import fill, jit
-from kmem.mm.mmzone import (
-    EV_SLAB_FASTPATH,
-    EV_SLAB_FREE_FAST,
-    EV_SLAB_FREE_SLOW,
-    EV_SLAB_SLOWPATH,
-    EV_ZEROED,
-    count_vm_events,
-)
+from kmem.mm.mmzone import count_vm_events
 from kmem.mm.slub_debug import (
     TRACK_ALLOC,
     alloc_debug_processing,
@@ -55,6 +48,7 @@ from kmem.mm.slub_node import (
     slab_nid,
     unfreeze_partials,
 )
+from kmem.mm.vm_events import EV_SLAB_FASTPATH, EV_SLAB_FREE_FAST, EV_SLAB_FREE_SLOW, EV_SLAB_SLOWPATH, EV_ZEROED
 
 
 @jit

@@ -63,6 +63,7 @@ POISON_INUSE, POISON_FREE, POISON_END = 0x5A, 0x6B, 0xA5
 TRACK_ALLOC, TRACK_FREE = 0, 1
 SLAB_DEBUG_FLAGS = SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER | SLAB_TRACE | SLAB_CONSISTENCY_CHECKS
 
+
 @jit
 def kmem_cache_debug(s: Any) -> bool:
     """``kmem_cache_debug()``: any check is on for the cache."""

@@ -33,15 +33,7 @@ from kmem.lib.jit import address, container_of, fill, jit, load32, ptr
 from kmem.lib.list import list_add, list_add_tail, list_del
 from kmem.mm.codes import UP_CTOR
 from kmem.mm.mm_types import kmem_cache_node, slab
-from kmem.mm.mmzone import (
-    EV_SLAB_DISCARD,
-    EV_SLAB_NEW,
-    NR_SLAB_RECLAIMABLE_B,
-    NR_SLAB_UNRECLAIMABLE_B,
-    PG_SLAB,
-    count_vm_events,
-    page_to_nid,
-)
+from kmem.mm.mmzone import NR_SLAB_RECLAIMABLE_B, NR_SLAB_UNRECLAIMABLE_B, PG_SLAB, count_vm_events, page_to_nid
 from kmem.mm.page_alloc import alloc_pages_node
 from kmem.mm.page_free import free_pages
 from kmem.mm.slub_debug import (
@@ -65,6 +57,7 @@ from kmem.mm.slub_freelist import (
     this_cpu_slab,
 )
 from kmem.mm.upcalls import tell
+from kmem.mm.vm_events import EV_SLAB_DISCARD, EV_SLAB_NEW
 
 GFP_SLAB_MASK = 0x01 | 0x02 | 0x04
 

@@ -55,5 +55,3 @@ def k_kvfree(ram: Any, p: int) -> int:
     else:
         kfree(k, p)
     return 0
-
-

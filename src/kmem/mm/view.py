@@ -85,5 +85,3 @@ class View:
                 z = self.kdata.node_data[node].node_zones[index]
                 if z.present_pages:
                     yield z
-
-

@@ -423,4 +423,3 @@ def k_vm_unmap_aliases(ram: Any) -> int:
     """``vm_unmap_aliases()``: purge now."""
     purge_vmap_area_lazy(kernel(ram))
     return 0
-

@@ -14,8 +14,9 @@ from kmem.lib.jit import address, container_of, fls64, jit, ptr
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_add_tail, list_del
 from kmem.lib.rbtree import no_rb, rb_erase, rb_insert, rb_parent, rb_propagate
 from kmem.mm.mm_types import kmem_cache, vm_struct, vmap_area
-from kmem.mm.mmzone import EV_TLB_FLUSH, PAGE_SIZE, count_vm_events
+from kmem.mm.mmzone import PAGE_SIZE, count_vm_events
 from kmem.mm.slub import kmem_cache_free_one, slab_alloc_node
+from kmem.mm.vm_events import EV_TLB_FLUSH
 
 SPACE_START, SPACE_END = -(1 << 47), -4096
 

@@ -154,6 +154,8 @@ class Elf:
             name = _string(names, name_at, f"the name of section {index}")
             if kind not in (SHT_NULL, SHT_NOBITS) and offset + size > end:
                 raise malformed(f"truncated: section {index} ({name}) ends at byte {offset + size}, the file has {end}")
+            if kind == SHT_NULL and flags & SHF_ALLOC:
+                raise malformed(f"section {index} ({name}) is unused and allocated at once")
             if align & (align - 1) or align > MAX_ALIGN:
                 raise malformed(f"section {index} ({name}) has the alignment {align:#x}")
             sections.append(Section(index, name, kind, flags, offset, size, link, info, align, entsize))

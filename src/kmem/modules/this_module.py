@@ -63,6 +63,9 @@ class ThisModule:
                 "this release's struct module is unknown to the loader",
                 remedy="choose a release that `kmem doctor` lists",
             )
+        in_init, offset = staging.placement.sections[section.index]
+        if in_init or offset < staging.placement.core.ro_after_init_size:
+            raise malformed(f"{name}: {THIS_MODULE} section is not writable data")
         self.address = staging.addresses[section.index]
         self._staging = staging
         self._buffer, self._at = staging.buffer(section)

@@ -26,6 +26,7 @@ RUN_KEYS = (
     "config",
     "proc",
     "timings",
+    "hashes",
 )
 """The names in the object of ``kmem run --json``, in order; ``error`` follows when the verdict is ``error``."""
 
@@ -37,6 +38,7 @@ EMPTY: dict[str, Any] = {
     "unsupported": [],
     "proc": {},
     "timings": {},
+    "hashes": {},
 }
 
 

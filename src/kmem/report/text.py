@@ -7,11 +7,18 @@ findings with one line each, the verdict, and the command that helps next.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from errno import errorcode
 from typing import Any
 
 from kmem.report.table import Ink, plural, size, table
 
 STYLE = {"clean": "green", "findings": "red", "unsupported": "yellow", "error": "red"}
+EXIT = {
+    "": "did not return",
+    "done": "ran",
+    "none": "is missing: the module cannot be unloaded",
+    "not run": "was not called",
+}
 ROWS = 40
 """How many allocations the table shows before it says how many more there are."""
 
@@ -22,7 +29,7 @@ def run_text(run: Mapping[str, Any], ink: Ink) -> str:
         _headline(run, ink),
         _dmesg(run["dmesg"], ink),
         *(f"{ink('bold', '/proc/' + name)}\n{text.rstrip()}" for name, text in run.get("proc", {}).items()),
-        _allocations(run["allocations"], ink),
+        _allocations(run, ink),
         _findings(run["findings"], ink),
         _verdict(run, ink),
     ]
@@ -31,8 +38,7 @@ def run_text(run: Mapping[str, Any], ink: Ink) -> str:
 
 def _headline(run: Mapping[str, Any], ink: Ink) -> str:
     module = run["module"]
-    name = module["name"] if isinstance(module, Mapping) else module
-    lines = [ink("bold", f"{name} on Linux {run['release']} ({run['config']}), seed {run['seed']}")]
+    lines = [ink("bold", f"{module['name']} on Linux {run['release']} ({run['config']}), seed {run['seed']}")]
     lines += [
         ink(
             "yellow",
@@ -40,7 +46,7 @@ def _headline(run: Mapping[str, Any], ink: Ink) -> str:
         )
         for call in run["unsupported"]
     ]
-    return "\n".join(lines)
+    return "\n".join(lines + ([module["note"]] if module.get("note") else []))
 
 
 def _dmesg(records: Sequence[Mapping[str, Any]], ink: Ink) -> str:
@@ -53,7 +59,8 @@ def _dmesg(records: Sequence[Mapping[str, Any]], ink: Ink) -> str:
     return "\n".join(lines)
 
 
-def _allocations(allocations: Mapping[str, Any], ink: Ink) -> str:
+def _allocations(run: Mapping[str, Any], ink: Ink) -> str:
+    allocations = run["allocations"]
     rows: Sequence[Mapping[str, Any]] = allocations.get("objects", [])
     if not allocations["count"]:
         return "The module allocated nothing."
@@ -80,9 +87,10 @@ def _allocations(allocations: Mapping[str, Any], ink: Ink) -> str:
     more = allocations["count"] - min(len(rows), ROWS)
     if rows and more > 0:
         shown.append(f"… and {more} more (--json has them)" if more <= len(rows) - ROWS else f"… and {more} more")
-    total = f"{plural(allocations['count'], 'allocation')}, {allocations['bytes']} bytes asked for in all; "
-    total += _live(allocations["live"], ink)
-    return "\n".join([*(shown if rows else []), total])
+    total = f"{plural(allocations['count'], 'allocation')}, {allocations['bytes']} bytes asked for in all"
+    if allocations.get("failed"):
+        total += f", {allocations['failed']} more failed"
+    return "\n".join([*(shown if rows else []), f"{total}; {_live(run, ink)}"])
 
 
 def _order(order: int | None) -> str | None:
@@ -95,8 +103,13 @@ def _runs(runs: int | None) -> str | None:
     return "contiguous" if runs == 1 else f"{runs} runs"
 
 
-def _live(live: int, ink: Ink) -> str:
-    return ink("green", "no leaks") if live == 0 else ink("red", f"{live} never freed")
+def _live(run: Mapping[str, Any], ink: Ink) -> str:
+    live = run["allocations"]["live"]
+    if live == 0:
+        return ink("green", "no leaks")
+    if any(finding["kind"] == "leak" for finding in run["findings"]):
+        return ink("red", f"{live} never freed")
+    return f"{live} still there when the run ended"
 
 
 def _findings(findings: Sequence[Mapping[str, Any]], ink: Ink) -> str:
@@ -105,20 +118,28 @@ def _findings(findings: Sequence[Mapping[str, Any]], ink: Ink) -> str:
 
 def _verdict(run: Mapping[str, Any], ink: Ink) -> str:
     verdict = run["verdict"]
-    found = f" ({len(run['findings'])})" if verdict == "findings" else ""
-    return f"verdict: {ink(STYLE[verdict], verdict)}{found}\nnext:    {next_command(run)}"
+    found = f" ({len(run['findings'])})" if run["findings"] else ""
+    ended = f"verdict: {ink(STYLE[verdict], verdict)}{found}; {_ended(run['init'], run['exit'])}"
+    return f"{ended}\nnext:    {next_command(run)}"
+
+
+def _ended(init: int | None, exit: str | None) -> str:
+    if init is None:
+        return "init did not return"
+    code = f" (-{errorcode[-init]})" if -init in errorcode else ""
+    return f"init returned {init}{code}; exit {EXIT.get(exit or '', exit)}"
 
 
 def next_command(run: Mapping[str, Any]) -> str:
-    """Return the command that tells more after this run."""
+    """Return the command that tells more after this run, and in brackets what it tells."""
     command = f"kmem run {run.get('path', 'FILE')}"
     if run["verdict"] == "unsupported":
-        return f"{command} --json shows every unsupported call with its count"
+        return f"{command} --json   (every unsupported call with its count)"
     if run["verdict"] == "findings" and run["config"] != "debug":
-        return f"{command} --config debug runs it with the kernel's own slub_debug checks"
+        return f"{command} --config debug   (the same with the kernel's own slub_debug checks)"
     if run["verdict"] == "findings":
-        return f"{command} --config debug --seed {run['seed']} repeats this run exactly"
-    return f"{command} --config debug --proc slabinfo looks deeper; kmem compare shows the allocators side by side"
+        return f"{command} --config debug --seed {run['seed']} --json   (every fact about the findings)"
+    return f"{command} --config debug --proc slabinfo   (slub_debug checks, and the slab caches afterwards)"
 
 
 def machine_line(release: str, config: str, ram: int, cpus: int) -> str:

@@ -1,0 +1,299 @@
+"""Invariants B1 … B14 of the page allocator, as full scans (tests and `check`; never on a run's path)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from kmem.lib.cstruct import u64
+from kmem.mm.mm_types import page, per_cpu_pages
+from kmem.mm.validate_memory import STRUCT_PAGE, BrokenList, Memory, Violation
+
+MAX_ORDER, PAGEBLOCK_ORDER, MIGRATE_TYPES, PCPTYPES, HIGHATOMIC = 11, 9, 5, 3, 3
+PCP_LISTS = 14
+BUDDY_TYPE, NO_TYPE = 0xFFFFFF7F, 0xFFFFFFFF
+HEAD = 1 << 16
+CHECK_AT_FREE = 0xF231
+"""Flags that no free page has: locked, lru, active, slab, reserved, private, private_2, writeback."""
+
+RESERVED_BYTE = 1
+_USED = bytes(ord("r") if byte & 0x10 else ord(".") for byte in range(256))
+"""From the byte of a page's flags that has PG_reserved to whether it is reserved or was given out."""
+ALLOCATED, FREE, CACHED, RESERVED = b".fcr"
+
+_LRU = page.field("lru").offset
+
+
+class Block(NamedTuple):
+    """2^order pages that are free or on a CPU's list."""
+
+    pfn: int
+    order: int
+    migratetype: int
+
+
+class ZoneState:
+    """One zone: what its lists say."""
+
+    def __init__(self, memory: Memory, z: Any, index: int) -> None:
+        self.z, self.index = z, index
+        self.name = memory.view.string(z.name)
+        self.start, self.end = int(z.zone_start_pfn), int(z.zone_start_pfn + z.spanned_pages)
+        self.problems: list[str] = []
+        self.free: list[Block] = []
+        self.pcp: list[tuple[int, Block]] = []
+        for order in range(MAX_ORDER):
+            for mt in range(MIGRATE_TYPES):
+                head = u64(z.free_area[order].free_list[mt]._addr)
+                self.free += [Block(pfn, order, mt) for pfn in self._pages(memory, head)]
+        for cpu in range(memory.k.nr_cpu_ids if z.per_cpu_pageset else 0):
+            pcp = self.pcp_of(memory, cpu)
+            for pindex in range(PCP_LISTS):
+                order = PAGEBLOCK_ORDER if pindex >= 12 else pindex // PCPTYPES
+                mt = (0, 1)[pindex - 12] if pindex >= 12 else pindex % PCPTYPES
+                self.pcp += [(cpu, Block(pfn, order, mt)) for pfn in self._pages(memory, u64(pcp.lists[pindex]._addr))]
+
+    def pcp_of(self, memory: Memory, cpu: int) -> Any:
+        """The CPU's ``per_cpu_pages``."""
+        return memory.view.ptr(per_cpu_pages, memory.percpu(self.z.per_cpu_pageset._addr, cpu))
+
+    def _pages(self, memory: Memory, head: int) -> list[int]:
+        try:
+            found = [memory.pfn_of_page(link - _LRU) for link in memory.links(head)]
+        except BrokenList as error:
+            self.problems.append(str(error))
+            return []
+        if -1 in found:
+            self.problems.append(f"list {head:#x} holds what is no struct page")
+        return [pfn for pfn in found if pfn >= 0]
+
+
+class Buddy:
+    """All zones, and what each pfn is: ``.`` allocated, ``f`` free, ``c`` on a CPU's list, ``r`` reserved, space: in no zone."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.zones = [ZoneState(memory, z, index) for index, z in _zones(memory)]
+        self.problems: list[str] = [problem for z in self.zones for problem in z.problems]
+        self.state = bytearray(b" " * memory.last_pfn)
+        used = memory.flag_bytes(RESERVED_BYTE).translate(_USED)
+        for z in self.zones:
+            self.state[z.start : z.end] = used[z.start : z.end]
+        for z in self.zones:
+            for block in z.free:
+                self._mark(block, b"f")
+            for _, block in z.pcp:
+                self._mark(block, b"c")
+
+    def _mark(self, block: Block, what: bytes) -> None:
+        n = 1 << block.order
+        were = self.state[block.pfn : block.pfn + n]
+        if were != b"." * n:
+            self.problems.append(
+                f"pfn {block.pfn} order {block.order} is {what.decode()} but was {sorted(set(were.decode()))}"
+            )
+        self.state[block.pfn : block.pfn + n] = what * n
+
+
+def _zones(memory: Memory) -> Iterator[tuple[int, Any]]:
+    for node in range(memory.k.nr_node_ids):
+        for index in range(5):
+            z = memory.k.node_data[node].node_zones[index]
+            if z.managed_pages:
+                yield index, z
+
+
+def b1(b: Buddy) -> Iterator[Violation]:
+    """Free counts equal the lists; free, per-cpu, allocated and reserved pages add up to the zone."""
+    for z in b.zones:
+        for order in range(MAX_ORDER):
+            listed = sum(block.order == order for block in z.free)
+            if z.z.free_area[order].nr_free != listed:
+                yield Violation(
+                    "B1", f"{z.name} order {order}: nr_free {z.z.free_area[order].nr_free}, {listed} on the lists"
+                )
+        counts = Counter(b.state[z.start : z.end])
+        if z.z.vm_stat[0] != counts[FREE]:
+            yield Violation("B1", f"{z.name}: NR_FREE_PAGES {z.z.vm_stat[0]}, {counts[FREE]} pages on the lists")
+        if z.z.managed_pages != counts[FREE] + counts[CACHED] + counts[ALLOCATED]:
+            yield Violation(
+                "B1",
+                f"{z.name}: managed {z.z.managed_pages}, but {counts[RESERVED]} of {z.end - z.start} pages are reserved",
+            )
+
+
+def b2(b: Buddy) -> Iterator[Violation]:
+    """A free block starts at a multiple of its size and lies in its zone."""
+    for z in b.zones:
+        for block in [*z.free, *(block for _, block in z.pcp)]:
+            if block.pfn % (1 << block.order) or not z.start <= block.pfn <= z.end - (1 << block.order):
+                yield Violation("B2", f"{z.name}: block {block} is misaligned or outside")
+
+
+def b3(b: Buddy) -> Iterator[Violation]:
+    """No two free buddies lie side by side, unless their page blocks must not be mixed."""
+    for z in b.zones:
+        orders = {block.pfn: block.order for block in z.free}
+        for block in z.free:
+            other = block.pfn ^ (1 << block.order)
+            if block.order < MAX_ORDER - 1 and orders.get(other) == block.order:
+                types = {pageblock_type(b.memory, pfn) for pfn in (block.pfn, other)}
+                if block.order < PAGEBLOCK_ORDER or len(types) == 1 or max(types) < PCPTYPES:
+                    yield Violation("B3", f"{z.name}: {block} and its buddy {other} are both free")
+
+
+def b4(b: Buddy) -> Iterator[Violation]:
+    """No page is two things, and no list is broken."""
+    for problem in b.problems:
+        yield Violation("B4", problem)
+
+
+def b5(b: Buddy) -> Iterator[Violation]:
+    """Exactly the first page of a free block is PageBuddy, with the order in ``private``."""
+    heads = {block.pfn: block.order for z in b.zones for block in z.free}
+    marked = {
+        pfn
+        for pfn, kind in enumerate(b.memory.page_type)
+        if kind & 0xF0000080 == 0xF0000000 and b.state[pfn] != ord(" ")
+    }
+    for pfn in sorted(marked ^ heads.keys()):
+        yield Violation(
+            "B5",
+            f"pfn {pfn} is {'PageBuddy' if pfn in marked else 'not PageBuddy'} but {'on' if pfn in heads else 'not on'} a list",
+        )
+    private = b.memory.column("private")
+    for pfn in sorted(marked & heads.keys()):
+        if private[pfn] != heads[pfn]:
+            yield Violation("B5", f"pfn {pfn}: private {private[pfn]}, on the list of order {heads[pfn]}")
+
+
+def b6(b: Buddy) -> Iterator[Violation]:
+    """A free page has no reference, mapping, owner or flag left from its last user."""
+    m = b.memory
+    mapping, memcg = m.column("mapping"), m.column("memcg_data")
+    for z in b.zones:
+        for block in [*z.free, *(block for _, block in z.pcp)]:
+            one, end = block.pfn, block.pfn + (1 << block.order)
+            used = any(m.refcount[one:end]) or any(mapping[one:end]) or any(memcg[one:end])
+            kinds = m.page_type[one + 1 : end] + [m.page_type[one] | 0x80]
+            flags = any(f & CHECK_AT_FREE for f in set(m.flags[one:end]))
+            tails = any(link & 1 for link in m.compound_head[one:end])
+            if used or flags or tails or kinds.count(NO_TYPE) != len(kinds):
+                yield Violation(
+                    "B6", f"{z.name}: free {block} still has a reference, mapping, owner, type, compound head or flag"
+                )
+
+
+def b7(b: Buddy) -> Iterator[Violation]:
+    """Allocated pages: heads are referenced, compound pages agree with their tails."""
+    m = b.memory
+    base = 0xFFFFEA0000000000
+    orders = m.column("compound_order")
+    tails: dict[int, int] = {}
+    for pfn, flags in m.heads:
+        if flags & HEAD and b.state[pfn] == ALLOCATED:
+            order = orders[pfn + 1]
+            size = 1 << order
+            head = base + pfn * STRUCT_PAGE + 1
+            tails.update((tail, pfn) for tail in range(pfn + 1, pfn + size))
+            bad_tails = m.compound_head[pfn + 1 : pfn + size] != [head] * (size - 1) or any(
+                m.refcount[pfn + 1 : pfn + size]
+            )
+            if not 1 <= order < MAX_ORDER or pfn % size or not m.refcount[pfn] or bad_tails:
+                yield Violation("B7", f"compound page at pfn {pfn} of order {order}: head or tails are wrong")
+    for run in re.finditer(rb"\.+", b.state):
+        for pfn in range(run.start(), run.end()):
+            if m.compound_head[pfn] & 1:
+                if pfn not in tails:
+                    yield Violation("B7", f"pfn {pfn} is a tail of no compound page")
+            elif not m.refcount[pfn] and not _has_head(m, pfn, run.start()):
+                yield Violation("B7", f"pfn {pfn} is allocated, not referenced, and in no block whose first page is")
+
+
+def _has_head(m: Memory, pfn: int, first: int) -> bool:
+    """Whether a referenced page before *pfn*, not before *first*, can be the head of a block that holds it."""
+    heads = (pfn & -(1 << order) for order in range(1, MAX_ORDER))
+    return any(head >= first and 0 < m.refcount[head] < 1 << 31 for head in heads)
+
+
+def pageblock_type(memory: Memory, pfn: int) -> int:
+    """``get_pageblock_migratetype()``: four bits a block, sixteen blocks a word."""
+    block = pfn >> PAGEBLOCK_ORDER
+    word = memory.word(u64(memory.k.pageblock_flags) + block // 16 * 8)
+    return word >> (block % 16 * 4) & 7
+
+
+def b11(b: Buddy) -> Iterator[Violation]:
+    """Watermarks follow from sizes; min <= low <= high; reserves grow with the distance of the request's zone."""
+    k = b.memory.k
+    total = sum(int(z.z.managed_pages) for z in b.zones)
+    least = max(128, min(math.isqrt(total * 4 * 16), 262144))
+    if k.min_free_kbytes != least or k.totalram_pages != total:
+        yield Violation(
+            "B11", f"min_free_kbytes {k.min_free_kbytes} for {k.totalram_pages} pages; {least} for {total} expected"
+        )
+    managed = {z.index: int(z.z.managed_pages) for z in b.zones}
+    for z in b.zones:
+        low = (least // 4) * managed[z.index] // total
+        step = max(low // 4, managed[z.index] * 10 // 10000)
+        expected = [low + n * step for n in range(3)]
+        if [int(z.z._watermark[n]) for n in range(3)] != expected:
+            yield Violation("B11", f"{z.name}: watermarks are not {expected}")
+        if z.z.watermark_boost > max(512, expected[2] * 15000 // 10000):
+            yield Violation("B11", f"{z.name}: watermark boost {z.z.watermark_boost}")
+        ratio = 256 if z.index < 2 else 32
+        reserve = [sum(managed.get(i, 0) for i in range(z.index + 1, j + 1)) // ratio for j in range(5)]
+        if [int(z.z.lowmem_reserve[j]) for j in range(5)] != reserve:
+            yield Violation("B11", f"{z.name}: lowmem_reserve is not {reserve}")
+
+
+def b12(b: Buddy) -> Iterator[Violation]:
+    """High-order atomic reserves count the page blocks that carry the type, and only those hold its free blocks."""
+    for z in b.zones:
+        first, last = z.start >> PAGEBLOCK_ORDER, (z.end - 1) >> PAGEBLOCK_ORDER
+        types = {block: pageblock_type(b.memory, block << PAGEBLOCK_ORDER) for block in range(first, last + 1)}
+        reserved = list(types.values()).count(HIGHATOMIC) << PAGEBLOCK_ORDER
+        if z.z.nr_reserved_highatomic != reserved:
+            yield Violation(
+                "B12", f"{z.name}: nr_reserved_highatomic {z.z.nr_reserved_highatomic}, {reserved} pages in such blocks"
+            )
+        for block in z.free:
+            if block.migratetype == HIGHATOMIC != types[block.pfn >> PAGEBLOCK_ORDER]:
+                yield Violation("B12", f"{z.name}: {block} is on the list of a type that its page block does not have")
+        if any(kind >= MIGRATE_TYPES for kind in types.values()):
+            yield Violation("B12", f"{z.name}: a page block has no valid type")
+
+
+def b13(b: Buddy) -> Iterator[Violation]:
+    """Per-cpu counts equal the lists, and a page is on the list of the type that it remembers."""
+    index = b.memory.column("index")
+    for z in b.zones:
+        for cpu in range(b.memory.k.nr_cpu_ids):
+            pcp = z.pcp_of(b.memory, cpu)
+            listed = sum(1 << block.order for owner, block in z.pcp if owner == cpu)
+            if pcp.count != listed:
+                yield Violation("B13", f"{z.name} cpu {cpu}: count {pcp.count}, {listed} pages on the lists")
+        for cpu, block in z.pcp:
+            mt = index[block.pfn] if index[block.pfn] < PCPTYPES else 1
+            if (mt == 1 if block.order == PAGEBLOCK_ORDER else mt) != block.migratetype:
+                yield Violation("B13", f"{z.name} cpu {cpu}: {block} remembers type {index[block.pfn]}")
+            if b.memory.page_type[block.pfn] != NO_TYPE:
+                yield Violation("B13", f"{z.name} cpu {cpu}: {block} has a page type")
+
+
+def b14(b: Buddy) -> Iterator[Violation]:
+    """A page keeps its node and zone."""
+    low, high = (b.memory.flag_bytes(byte) for byte in (6, 7))
+    for z in b.zones:
+        expected = (z.index << 51 | int(z.z.node) << 54) >> 48
+        zones = low[z.start : z.end].translate(_ZONE_BITS)
+        if zones.count(expected & 0xF8) + high[z.start : z.end].count(expected >> 8) != 2 * (z.end - z.start):
+            yield Violation("B14", f"{z.name}: a page has another zone or node in its flags")
+
+
+_ZONE_BITS = bytes(byte & 0xF8 for byte in range(256))
+
+PREDICATES: tuple[Callable[[Buddy], Iterator[Violation]], ...] = (b1, b2, b3, b4, b5, b6, b7, b11, b12, b13, b14)

@@ -1,0 +1,23 @@
+"""How much work the kernel did: indices into ``kdata.vm_events``."""
+
+from __future__ import annotations
+
+(
+    EV_PGALLOC,
+    EV_PGFREE,
+    EV_PCP_REFILL,
+    EV_EXTFRAG,
+    EV_SLAB_FASTPATH,
+    EV_SLAB_SLOWPATH,
+    EV_SLAB_NEW,
+    EV_SLAB_FREE_FAST,
+    EV_SLAB_FREE_SLOW,
+    EV_SLAB_DISCARD,
+    EV_ZEROED,
+    EV_PTE_SET,
+    EV_PTE_CLEAR,
+    EV_TLB_FLUSH,
+    EV_PAGE_TABLE,
+    EV_PGALLOC_FAIL,
+) = range(16)
+"""Indices into ``kdata.vm_events``: how much work the kernel did."""
