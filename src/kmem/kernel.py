@@ -77,7 +77,7 @@ class Kernel:
         self._diagnose.drain = self.drain
         self.mm.start()
         self.mem = AddressSpace(self.mm.ram, self.mm.boot.cr3)
-        self.gs_base = u64(getattr(self.mm.view.kdata, "__per_cpu_offset")[0])  # noqa: B009
+        self.gs_base = u64(self.mm.view.per_cpu_offset(0))
         self.symbols = Symbols(self.mm.ram, self.release.name, self.kallsyms, self._stub, self._initial)
         self.regions, self.crash = self.release.addresses, self.site.crash
         self._per_cpu()
@@ -86,6 +86,7 @@ class Kernel:
         )
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
+        self.mm.warn = lambda where, message: self.warn_at(places.PLACES[where], message)
         self.mm.irqs_disabled, self.mm.might_sleep = self.context.irqs_disabled, self.context.on_sleep
         self.leaks = Kmemleak(self._is_module_code, self._describe)
         self.events = EventStream(self.mm.core)
@@ -105,7 +106,7 @@ class Kernel:
         self.mem.set_u32(self.task + self.layout["task_struct"].offset("pid"), PID)
         self.mem.write(self.task + self.layout["task_struct"].offset("comm"), COMM.encode() + b"\0")
         for cpu in range(self.nr_cpus):
-            base = u64(getattr(self.mm.view.kdata, "__per_cpu_offset")[cpu])  # noqa: B009
+            base = u64(self.mm.view.per_cpu_offset(cpu))
             self.mem.set_u64(base + 0x28, canary)
             self.mem.set_u64(base + self._percpu("current_task"), self.task)
             self.mem.set_u64(base + self._percpu("this_cpu_off"), base)
@@ -243,9 +244,9 @@ class Kernel:
         self._warned.add((file, line))
         self.site.warning(file, line, function, message)
 
-    def warn_at(self, place: places.Place) -> None:
+    def warn_at(self, place: places.Place, message: str = "") -> None:
         """A WARN of the mm."""
-        self.warn(place.file, place.line, place.function, once=place.once)
+        self.warn(place.file, place.line, place.function, message, once=place.once)
 
     def bug(self, file: str, line: int, function: str) -> NoReturn:
         """A kernel BUG: the task dies."""
@@ -288,6 +289,10 @@ class Kernel:
     def comm(self) -> str:
         """Name of the running task."""
         return COMM
+
+    def serving(self) -> str:
+        """Name of the exported function that is being served."""
+        return self.site.export()
 
     def tainted_text(self) -> str:
         """``print_tainted()``."""
@@ -349,7 +354,7 @@ class Kernel:
         offset = self.mm.core.k_alloc_percpu(size, align, 0xCC0)
         if offset:
             for cpu in range(self.nr_cpus):
-                base = u64(getattr(self.mm.view.kdata, "__per_cpu_offset")[cpu])  # noqa: B009
+                base = u64(self.mm.view.per_cpu_offset(cpu))
                 self.mem.write(base + offset, image)
         return offset
 

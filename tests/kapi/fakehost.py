@@ -1,6 +1,6 @@
 """A kernel for handlers alone: memory in one bytearray, a bump allocator, Python functions in place of guest code.
 
-`FakeHost.run` calls an export as a trap does, through its converter: integers go into six registers and then onto a stack.
+`FakeHost.run` calls an export as a trap does, through its converter: integers go into six registers, then onto a stack.
 """
 
 from __future__ import annotations

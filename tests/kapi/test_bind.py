@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.kapi.fakehost import STACK, FakeHost
 
 from kmem.kapi.bind import bind, bind_export
 from kmem.kapi.cproto import PrototypeError
 from kmem.kapi.export import Export, faithful
 from kmem.kapi.host import Call
 from kmem.kapi.varargs import VaArgs
+from tests.kapi.fakehost import STACK, FakeHost
 
 ONES = (1 << 64) - 1
 JUNK = 0xAAAAAAAABBBBBBBB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,19 @@ import pytest
 
 from kmem.abi import exports as abi
 from kmem.kapi import index
-from kmem.kapi.export import Code, Data, Export, all_exports, data, export, faithful, lookup, private_data, simplified, stub
+from kmem.kapi.export import (
+    Code,
+    Data,
+    Export,
+    all_exports,
+    data,
+    export,
+    faithful,
+    lookup,
+    private_data,
+    simplified,
+    stub,
+)
 from kmem.kapi.make_index import text
 
 
@@ -47,6 +60,25 @@ def test_looking_a_name_up_imports_only_its_file() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_each_file_declares_by_itself_what_the_index_says() -> None:
+    script = """
+import os, sys
+from importlib import import_module
+from kmem.kapi import export, index
+for module, names in index.NAMES.items():
+    if not os.fork():
+        import_module(f"kmem.kapi.{module}")
+        missing = set(names.split()) - {entry.name for entries in export.declared().values() for entry in entries}
+        if missing:
+            print(module, sorted(missing), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
 
 
 def test_an_unknown_name_is_none() -> None:

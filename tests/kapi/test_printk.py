@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.kapi.fakehost import FakeHost
 
 from kmem.kapi.logbuf import DEBUG, ERR, INFO, LEVEL_NAMES, WARNING, LogBuf, parse_prefix
 from kmem.machine.clock import Clock
+from tests.kapi.fakehost import FakeHost
 
 
 @pytest.fixture
@@ -168,7 +168,14 @@ def descriptor(k: FakeHost, flags: int) -> int:
 
 @pytest.mark.parametrize(
     ("flags", "prefix"),
-    [(1, ""), (3, "drv: "), (7, "drv:drv_init: "), (15, "drv:drv_init:42: "), (17, "[0] "), (31, "[0] drv:drv_init:42: ")],
+    [
+        (1, ""),
+        (3, "drv: "),
+        (7, "drv:drv_init: "),
+        (15, "drv:drv_init:42: "),
+        (17, "[0] "),
+        (31, "[0] drv:drv_init:42: "),
+    ],
 )
 def test_dynamic_debug_puts_a_prefix_before_the_message(flags: int, prefix: str, k: FakeHost) -> None:
     k.run("__dynamic_pr_debug", descriptor(k, flags), "x=%d\n", 1)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kapi.fakehost import BASE, SIZE, FakeBug, FakeHost
 
 from kmem.machine.fault import AccessFault
+from tests.kapi.fakehost import BASE, SIZE, FakeBug, FakeHost
 
 U64 = 1 << 64
 E2BIG = U64 - 7

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kapi.fakehost import FakeHost
 
 from kmem.kapi.string_helpers import ESCAPE_APPEND, ESCAPE_HEX, ESCAPE_NAP, ESCAPE_NP, size_text, string_escape
+from tests.kapi.fakehost import FakeHost
 
 EINVAL = (1 << 64) - 22
 
@@ -23,8 +23,11 @@ def test_trimming(text: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("a", "b", "equal"),
-    [("on", "on", 1), ("on\n", "on", 1), ("on", "on\n", 1), ("on\n", "on\n", 1), ("on\n\n", "on", 0), ("o", "on", 0), ("", "\n", 1)],
-)  # fmt: skip
+    [
+        *(("on", "on", 1), ("on\n", "on", 1), ("on", "on\n", 1), ("on\n", "on\n", 1)),
+        *(("on\n\n", "on", 0), ("o", "on", 0), ("", "\n", 1)),
+    ],
+)
 def test_sysfs_streq_ignores_one_newline(a: str, b: str, equal: int, k: FakeHost) -> None:
     assert k.run("sysfs_streq", a, b) == equal
 
@@ -90,7 +93,9 @@ def test_sizes_for_people(size: int, blk_size: int, units: int, expected: str, k
 # Hexadecimal
 
 
-@pytest.mark.parametrize(("ch", "value"), [("0", 0), ("9", 9), ("a", 10), ("F", 15), ("g", -1), ("/", -1), (":", -1), ("@", -1)])
+@pytest.mark.parametrize(
+    ("ch", "value"), [("0", 0), ("9", 9), ("a", 10), ("F", 15), ("g", -1), ("/", -1), (":", -1), ("@", -1)]
+)
 def test_a_hexadecimal_digit(ch: str, value: int, k: FakeHost) -> None:
     assert k.run("hex_to_bin", ord(ch)) == value % (1 << 64)
 
@@ -162,3 +167,21 @@ def test_dumps_go_to_the_log(k: FakeHost) -> None:
     assert texts[3].startswith("p 00000000")
     assert texts[3].endswith(": 33323130 37363534")
     assert [record.level for record in k.log.records] == [6, 6, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "flags", "expected"),
+    [
+        (rb"a\tb\q", 0, 1, b"a\tb\\q"),
+        (rb"\101\7\477\400", 0, 2, b"A\x07'7 0"),
+        (rb"\x41\x4g\xg", 0, 4, b"A\x04g\\xg"),
+        (rb"\"\\\a\e\t", 0, 8, b'"\\\x07\x1b\\t'),
+        (rb"\n\t", 4, 1, b"\n\\"),
+        (b"abcdef", 4, 15, b"abc"),
+        (b"end\\", 0, 15, b"end\\"),
+    ],
+)
+def test_unescaping(text: bytes, size: int, flags: int, expected: bytes, k: FakeHost) -> None:
+    dst = k.put(b"$" * 20)
+    assert k.run("string_unescape", text + b"\0", dst, size, flags) == len(expected)
+    assert k.mem.read(dst, 20) == (expected + b"\0").ljust(20, b"$")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kapi.fakehost import BASE, SIZE, FakeHost
 
 from kmem.kapi.siphash import siphash_1u64
 from kmem.kapi.vsprintf import FormatOptions
 from kmem.machine.fault import AccessFault
+from tests.kapi.fakehost import BASE, SIZE, FakeHost
 
 U64 = 1 << 64
 POINTER = 0xFFFF0123456789AB
@@ -187,7 +187,11 @@ def resource(k: FakeHost, start: int, end: int, flags: int) -> int:
 @pytest.mark.parametrize(
     ("decoded", "raw", "start", "end", "flags"),
     [
-        ("[mem 0xc0000000-0xc0001fff 64bit pref]", "[mem 0xc0000000-0xc0001fff flags 0x102200]", 0xC0000000, 0xC0001FFF, 0x102200),
+        (
+            "[mem 0xc0000000-0xc0001fff 64bit pref]",
+            "[mem 0xc0000000-0xc0001fff flags 0x102200]",
+            *(0xC0000000, 0xC0001FFF, 0x102200),
+        ),
         ("[io  0x03f8-0x03ff]", "[io  0x03f8-0x03ff flags 0x100]", 0x3F8, 0x3FF, 0x100),
         ("[irq 5]", "[irq 5 flags 0x400]", 5, 5, 0x400),
         ("[dma 4 disabled]", "[dma 4 flags 0x10000800]", 4, 4, 0x10000800),
@@ -235,7 +239,9 @@ def test_ip4_addresses(k: FakeHost) -> None:
     )
     socket = k.put(sockaddr4(b"\x01\x02\x03\x04", 12345))
     assert printf(k, "%piS|%pIS", socket, socket) == "001.002.003.004|1.2.3.4"
-    assert printf(k, "%piSp|%pISp|%pIShp", socket, socket, socket) == "001.002.003.004:12345|1.2.3.4:12345|4.3.2.1:12345"
+    assert (
+        printf(k, "%piSp|%pISp|%pIShp", socket, socket, socket) == "001.002.003.004:12345|1.2.3.4:12345|4.3.2.1:12345"
+    )
     assert printf(k, "%pIS", k.put(bytes(16))) == "(einval)"
 
 

@@ -2,7 +2,7 @@
 
 IMAGE        all RAM, 2 MiB pages, writable and executable (where the tests' code runs)
 DIRECT       all RAM, 2 MiB pages, writable, not executable
-PAGES        4 KiB pages: 0 writable, 1 read-only, 2 not present, 3 executable and read-only, 4 writable, 5 not present, …
+PAGES        4 KiB pages: 0 and 4 writable, 1 read-only, 3 read-only and executable, the others not present
 """
 
 from __future__ import annotations

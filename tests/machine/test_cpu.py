@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -52,6 +53,11 @@ def test_arguments_arrive_in_order_and_rax_comes_back(guest: Guest) -> None:
 
 def test_negative_arguments_are_two_s_complement(guest: Guest) -> None:
     assert guest.run("4889f8 c3", (-1,)) == Returned(MASK)  # mov %rdi,%rax; ret
+
+
+def test_more_arguments_than_registers_are_refused(guest: Guest) -> None:
+    with pytest.raises(ValueError, match="7 arguments"):
+        guest.run("c3", range(7))
 
 
 def test_the_stack_is_aligned_as_the_c_convention_says(guest: Guest) -> None:
@@ -127,6 +133,14 @@ def test_faults_in_a_row_never_become_a_double_fault(guest: Guest) -> None:
         assert fault(guest.run("488b07 c3", (1 << 63,))).vector == GP
 
 
+def test_an_exception_that_seems_to_be_in_flight_makes_no_double_fault(guest: Guest) -> None:
+    context, cpu = guest.cpu.save(), guest.cpu
+    struct.pack_into("<i", context.raw(), cpu.exceptions.in_flight_at, PF)
+    context.restore()
+    got = fault(guest.run("90 488b07 c3", (0x18,)))
+    assert (got.vector, got.error_code, got.address, got.regs.rip) == (PF, 0, 0x18, START + 1)
+
+
 @pytest.mark.parametrize(
     ("address", "hint"), [(0x6B6B_6B6B_6B6B_6B6B, "poison"), (0x8000_0000_0000, "hole"), (1 << 63, "sign")]
 )
@@ -153,7 +167,13 @@ def test_ud2_and_going_on_behind_it(guest: Guest) -> None:
 
 
 def test_instructions_that_the_cpu_does_not_have_are_undefined(guest: Guest) -> None:
-    for name, code in {"rdrand": "0fc7f0", "rdseed": "0fc7f8", "vaddps ymm": "c5fc58c0", "clac": "0f01ca"}.items():
+    for name, code in {
+        "rdrand": "0fc7f0",
+        "rdseed": "0fc7f8",
+        "rdtscp": "0f01f9",
+        "vaddps ymm": "c5fc58c0",
+        "clac": "0f01ca",
+    }.items():
         assert fault(guest.run(code + "c3")).vector == UD, name
 
 
@@ -211,6 +231,17 @@ def test_swapgs_is_found_out(guest: Guest) -> None:
     assert isinstance(outcome, Stopped)
     assert outcome.reason == f"the code changed gs base from {DIRECT + PERCPU:#x} to 0x0"
     assert guest.cpu.gs_base == DIRECT + PERCPU
+
+
+@pytest.mark.parametrize(
+    "code", ["48c7c101000000 4883e0ff 480f07", "6a2b 57 6a02 6a33 57 48cf"], ids=["sysret", "iret"]
+)
+def test_code_that_leaves_the_kernel_s_privilege_level_does_not_harm_later_runs(guest: Guest, code: str) -> None:
+    outcome = guest.run(code, (START,))
+    assert isinstance(outcome, Faulted | Stopped)
+    assert guest.run(movabs(0, 77) + b"\xc3") == Returned(77)
+    got = fault(guest.run("488b07", (8,)))
+    assert (got.vector, got.error_code) == (PF, 0), "the access was not the user's"
 
 
 def test_device_memory_without_a_device_reads_as_ones(guest: Guest) -> None:
@@ -418,6 +449,14 @@ def test_a_cpu_works_without_clock_and_traps() -> None:
     assert cpu.run(IMAGE + 0x6000, stack=IMAGE + 0x9000) == Returned(0)
     cpu.close()
     ram.close()
+
+
+def test_more_ram_than_address_lines_is_refused() -> None:
+    class Huge:
+        size = (1 << 40) + 1
+
+    with pytest.raises(ValueError, match="40 address lines"):
+        Cpu(Huge(), cr3=0)  # type: ignore[arg-type]
 
 
 def test_default_budget_is_enough_for_long_loops(guest: Guest) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
-from kmem.machine import meter, uc
-from kmem.machine.cpu import Cpu, OutOfBudget, Outcome, Returned
+from kmem.machine import meter, trapcode, uc
+from kmem.machine.cpu import Cpu, Outcome, OutOfBudget, Returned
 from kmem.machine.fault import Regs
 from kmem.machine.meter import BYTES_PER_INSTRUCTION, Meter
 from kmem.machine.ram import Ram
-from tests.machine.cpu_guest import CODE, DIRECT, HEAP, IMAGE, STACK2_TOP, STACK_TOP, Guest, call_to, calling
+from kmem.machine.trap import Call
+from tests.machine.cpu_guest import CODE, COMMON, DIRECT, HEAP, IMAGE, STACK2_TOP, STACK_TOP, Guest, call_to, calling
 
+MASK = (1 << 64) - 1
 ENDLESS = {
     "jmp to itself": "ebfe",
     "three instructions": "ffc0 90 ebfb",  # 1: inc %eax; nop; jmp 1b
@@ -82,6 +84,12 @@ def test_any_budget_gives_the_right_sum(guest: Guest) -> None:
         while isinstance(outcome, OutOfBudget):
             outcome = guest.cpu.resume(outcome.regs, budget=budget)
         assert outcome == Returned(5050)
+
+
+def test_a_budget_that_ends_with_the_function_is_enough(guest: Guest) -> None:
+    for instructions in range(1, 20):
+        assert guest.run("90" * (4 * instructions - 1) + "c3", budget=instructions) == Returned(0)
+        assert isinstance(guest.run("90" * (4 * instructions) + "c3", budget=instructions), OutOfBudget)
 
 
 def test_stopped_blocks_are_not_executed(guest: Guest) -> None:
@@ -183,20 +191,62 @@ def test_machine_code_for_arm_hosts_counts_and_stops() -> None:
     memory = ctypes.create_string_buffer(0x3000)
     host = (ctypes.addressof(memory) + 0xFFF) & ~0xFFF
     ctypes.memmove(host, code, len(code))
-    stop = bytes.fromhex("610400f9 c0035fd6")  # str x1,[x3,#8]; ret
+    stop = bytes.fromhex("7f0400f9 c0035fd6")  # str xzr,[x3,#8]; ret
     ctypes.memmove(host + 0x100, stop, len(stop))
     engine.map_ram(0x1000, 0x1000, host)
+    counter = (ctypes.c_uint64 * 4).from_address(host + 0x800)
+    low, length = 0xFFFF_FFFF_8010_0000, 0x200
+    outside, inside = (low - 1, low + length, 0x1000), (low, low + length - 1)
     x0, x30 = 199, 2
-    for size, left, result, stopped in ((40, 100, 60, False), (60, 60, 0, False), (8, 5, -3, True)):
-        counter = ctypes.c_int64.from_address(host + 0x800)
-        pointer = ctypes.c_uint64.from_address(host + 0x808)
-        counter.value, pointer.value = left, 0x1100
-        for register, value in ((x0, 1), (x0 + 1, 0x77), (x0 + 2, 0xFFFF_FFFF_0000_0000 | size), (x0 + 3, 0x1800)):
+    cases = [(address, 40, 100, 60, False) for address in outside + inside]
+    cases += [(address, 60, 60, 0, False) for address in outside + inside]
+    cases += [(address, 8, 5, -3, True) for address in outside]
+    cases += [(address, 8, 5, -3, False) for address in inside]
+    cases += [(address, 8, -4088, -4096, False) for address in inside]
+    cases += [(address, 8, -4089, -4097, True) for address in inside]
+    for address, size, left, result, stopped in cases:
+        counter[:] = [left & MASK, 0x1100, low, length]
+        for register, value in enumerate((1, address, 0xFFFF_FFFF_0000_0000 | size, 0x1800), x0):
             engine.set_reg(register, value)
         engine.set_reg(x30, 0x1200)
         assert engine.start(0x1000, until=0x1200) == 0
-        assert (counter.value, pointer.value == 0x77) == (result, stopped)
+        assert (counter[0], counter[1] == 0) == (result & MASK, stopped), (hex(address), left)
     engine.close()
+
+
+def test_no_budget_ends_inside_the_trap_code() -> None:
+    """Whatever the budget, and whatever other code runs between the slices, calls give the right results."""
+    machine = Guest()
+    low, high = IMAGE + COMMON, IMAGE + COMMON + len(machine.traps.code)
+    plain = machine.export(lambda mailbox: mailbox[0] * 3)
+
+    def handler(mailbox: memoryview) -> Generator[Call, int, int]:
+        value = yield Call(plain, (mailbox[0] + 1,))
+        return value + mailbox[0]
+
+    program = machine.code(calling(plain, machine.export(handler), plain, machine.export(handler)))
+    noise = machine.export(lambda mailbox: 0xBAD)
+    stops = set()
+    for budget in range(8, 200):
+        outcome: Outcome = machine.call(program, (5,), budget=budget)
+        while isinstance(outcome, OutOfBudget):
+            rip = outcome.regs.rip
+            assert not low <= rip < high
+            stops.add(rip)
+            assert machine.call(noise, (1, 2, 3, 4, 5, 6), stack=DIRECT + STACK2_TOP) == Returned(0xBAD)
+            outcome = machine.cpu.resume(outcome.regs, budget=budget)
+        assert outcome == Returned(6 * 3 + 5)
+    assert len(stops) > 5
+    machine.close()
+
+
+def test_code_that_never_leaves_the_trap_code_is_stopped(guest: Guest) -> None:
+    """A stack that sends it in circles there: of the address of a return instruction, over and over."""
+    ret = IMAGE + COMMON + trapcode.label("go")
+    guest.write(HEAP, ret.to_bytes(8, "little") * 8192)
+    outcome = guest.cpu.resume(Regs(rip=ret, rsp=DIRECT + HEAP), budget=100)
+    assert isinstance(outcome, OutOfBudget)
+    assert (outcome.regs.rsp - DIRECT - HEAP) // 8 == 400 + 4096
 
 
 def test_the_budget_code_is_never_writable_and_executable(guest: Guest) -> None:

@@ -55,6 +55,13 @@ def test_newest_headers_of_the_series_and_flavour_win(machine: Path) -> None:
     assert find("6.1") == Headers(machine / "modules/6.1.0-56-amd64/build", "6.1.0-56-amd64", "system")
 
 
+def test_names_without_a_counter_are_sorted_by_version(machine: Path) -> None:
+    install(machine, "6.12.9+deb13-amd64", "6.12.41+deb13-amd64", "6.12.50+deb13-cloud-amd64")
+    found = find("6.12")
+    assert found is not None
+    assert found.version == "6.12.41+deb13-amd64"
+
+
 def test_wanted_version_wins_over_a_newer_one(machine: Path) -> None:
     install(machine, "6.1.0-55-amd64", "6.1.0-56-amd64")
     found = find("6.1", "6.1.0-55-amd64")

@@ -101,6 +101,23 @@ def test_single_symbol_can_be_added_to_a_module() -> None:
     assert names.sprint(CORE + 0x44) == "second+0x4/0xc0 [hand]"
 
 
+def test_table_can_go_back() -> None:
+    names = with_module()
+    names.add("kfree", 0xFFFFFFFF81000100, 0x40)
+    mark = names.mark()
+    names.remove_module("bug")
+    names.add("later", 0xFFFFFFFF81000000, 0x40)
+    names.add("extra", CORE, 0x10, module="other")
+    for _ in range(2):
+        names.rewind(mark)
+        assert names.sprint(CORE + 4) == "work+0x4/0x40 [bug]"
+        assert names.sprint(0xFFFFFFFF81000104) == "kfree+0x4/0x40"
+        assert names.address("later") is None
+        assert names.module_at(CORE) == "bug"
+        names.add("again", 0xFFFFFFFF81000000, 0x40)
+        names.add("more", CORE + 0x10, 0x10, module="bug")
+
+
 def slow_lookup(symbols: list[tuple[str, int]], region: TextRegion, addr: int) -> tuple[str, int, int] | None:
     """find_kallsyms_symbol as the kernel writes it: one pass over the table in file order."""
     best, best_value, end = None, 0, region.base + region.text_size

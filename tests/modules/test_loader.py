@@ -241,6 +241,11 @@ def test_writable_code_is_refused() -> None:
         load_module(maker.build(), FakeKernel())
 
 
+def test_live_patch_is_refused() -> None:
+    with pytest.raises(ModuleFormatError, match="tiny: a live patch"):
+        load_module(tiny(livepatch="Y").build(), FakeKernel())
+
+
 def test_module_of_another_kernel_is_refused_and_logged() -> None:
     kernel = FakeKernel()
     with pytest.raises(ModuleFormatError, match="version magic"):

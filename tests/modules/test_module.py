@@ -96,6 +96,24 @@ def test_frames_fall_back_to_the_line_without_debug_info() -> None:
     assert module.source_frames(module.core.base + 3) == [SourceLine("drv.c", 1)]
 
 
+def test_module_can_go_back_to_before_it_was_freed() -> None:
+    kernel = FakeKernel()
+    module = load_module(tiny().build(), kernel)
+    mark = module.mark()
+    core, init = module.core.base, module.init.base
+    module.init_done()
+    live = module.mark()
+    module.free()
+    assert not module.contains(core)
+    module.rewind(live)
+    assert module.contains(core)
+    assert not module.contains(init)
+    assert module.flags() == "(OE)"
+    module.rewind(mark)
+    assert module.is_text(init)
+    assert module.flags() == "(OE+)"
+
+
 def test_orc_data_of_a_module_without_any_are_empty() -> None:
     maker = tiny()
     maker.section(".text.more", b"\xc3", ALLOC | EXEC)

@@ -8,7 +8,7 @@ from kmem.abi.exports import export
 from kmem.abi.release import release
 from kmem.errors import ModuleFormatError
 from kmem.modules.modinfo import ModInfo
-from kmem.modules.vermagic import abi_of, check_vermagic, series_of
+from kmem.modules.vermagic import age_of, check_vermagic, series_of
 from tests.modules.elfmaker import VERMAGIC
 
 RELEASE = release("6.1")
@@ -63,6 +63,10 @@ def test_module_without_version_magic_is_refused() -> None:
 
 def test_debian_kernel_names_are_taken_apart() -> None:
     assert series_of("6.1.0-56-amd64") == ("6.1", "amd64")
-    assert series_of("6.12.41+deb13-1-cloud-amd64") == ("6.12", "cloud-amd64")
+    assert series_of("6.1.0-56-rt-amd64") == ("6.1", "rt-amd64")
+    assert series_of("6.12.41+deb13-amd64") == ("6.12", "amd64")
+    assert series_of("6.12.9-1-cloud-amd64") == ("6.12", "cloud-amd64")
     assert series_of("6.1.99") is None
-    assert (abi_of("6.1.0-56-amd64"), abi_of("6.1.99")) == (56, -1)
+    assert age_of("6.1.0-9-amd64") < age_of("6.1.0-56-amd64") < age_of("6.1.0-100-amd64")
+    assert age_of("6.12.9+deb13-amd64") < age_of("6.12.41+deb13-amd64")
+    assert age_of("6.1.99") == ()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kmem.commands.isolate import Limits, isolated
-from kmem.errors import InternalError, KmemError, ModuleFormatError
+from kmem.errors import InputError, InternalError, ModuleFormatError
 
 SMALL = Limits(wall_time=20, processor_time=10)
 
@@ -29,7 +29,7 @@ def test_a_kmem_error_keeps_its_message_remedy_slug_and_status() -> None:
     def work() -> None:
         raise ModuleFormatError("truncated", remedy="Copy it again.")
 
-    with pytest.raises(KmemError) as caught:
+    with pytest.raises(InputError) as caught:
         isolated(work, SMALL)
     error = caught.value
     assert (error.message, error.remedy, error.slug, error.status) == (
@@ -38,6 +38,19 @@ def test_a_kmem_error_keeps_its_message_remedy_slug_and_status() -> None:
         "module-format",
         2,
     )
+
+
+def test_an_error_of_a_kind_that_only_the_child_knows_is_still_of_its_parents_kind() -> None:
+    class NoRoom(InputError):
+        slug = "no-room"
+        status = 3
+
+    def work() -> None:
+        raise NoRoom("full", remedy="Make room.")
+
+    with pytest.raises(InputError) as caught:
+        isolated(work, SMALL)
+    assert (type(caught.value).__name__, caught.value.slug, caught.value.status) == ("NoRoom", "no-room", 3)
 
 
 def test_an_unexpected_exception_is_an_internal_error_with_the_childs_traceback() -> None:

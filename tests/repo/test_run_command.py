@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kmem.commands import main as cli
-from kmem.errors import UnsupportedSymbol
+from kmem.errors import ModuleFormatError, UnsupportedSymbol
 
 
 @dataclass
@@ -109,6 +109,15 @@ def test_an_error_in_the_child_is_message_remedy_and_status(
     runner(refuse)
     assert cli.main(["run", ko]) == 3
     assert capfd.readouterr() == ("", "kmem: foo is not there yet [unsupported-symbol]\n  Use bar.\n")
+
+
+def test_an_error_of_the_file_names_the_file(runner: Runner, ko: str, capfd: pytest.CaptureFixture[str]) -> None:
+    def refuse(options: RunOptions) -> RunResult:
+        raise ModuleFormatError("truncated", remedy="Copy it again.")
+
+    runner(refuse)
+    assert cli.main(["run", ko]) == 2
+    assert capfd.readouterr().err.startswith(f"kmem: {ko}: truncated [module-format]\n")
 
 
 def test_json_is_printed_even_when_the_run_fails(runner: Runner, ko: str, capfd: pytest.CaptureFixture[str]) -> None:

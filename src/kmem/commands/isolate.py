@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from kmem import errors
 from kmem.errors import InternalError, KmemError
 
 PR_SET_PDEATHSIG = 1
@@ -97,7 +98,8 @@ def _answer(work: Callable[[], object], limits: Limits) -> bytes:
         return json.dumps({"value": work()}).encode()
     except KmemError as error:
         told = {name: getattr(error, name) for name in ("slug", "status", "message", "remedy")}
-        return json.dumps({"error": {"name": type(error).__name__, **told}}).encode()
+        told["names"] = [kind.__name__ for kind in type(error).__mro__]
+        return json.dumps({"error": told}).encode()
     except BaseException as error:
         import traceback
 
@@ -177,7 +179,8 @@ def _unpack(answer: bytes) -> Any:
         return document["value"]
     if "error" in document:
         told = document["error"]
-        kind = type(told["name"], (KmemError,), {"slug": told["slug"], "status": told["status"]})
+        base = next(vars(errors)[name] for name in told["names"] if name in vars(errors))
+        kind = type(told["names"][0], (base,), {"slug": told["slug"], "status": told["status"]})
         raise kind(told["message"], remedy=told["remedy"])
     error = InternalError(
         f"internal error: {document['crash']}",

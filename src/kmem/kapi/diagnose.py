@@ -9,7 +9,7 @@ from kmem.abi import gfp, page_flags
 from kmem.lib.cstruct import u64
 from kmem.mm import codes, places, slub_report
 from kmem.mm.codes import EXCEEDS, NO_AREA
-from kmem.mm.mm_types import kmem_cache, slab, track
+from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, slab, track
 from kmem.mm.slub_report import AllocationFailure, CacheGeometry, SlabReport, SlabValues, Track
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ _FRAMES = {
     codes.REPORT_POISON: "@poison",
     codes.REPORT_END_POISON: "@end-poison",
     codes.REPORT_OBJECT_PADDING: "@object-padding",
+    codes.REPORT_ALREADY_FREE: "free_to_partial_list.cold",
+    codes.REPORT_INVALID_POINTER: "slab_err",
+    codes.REPORT_DISABLED: "slab_err",
 }
 
 
@@ -64,6 +67,7 @@ class Host(Protocol):
     def stack_addresses(self) -> list[int]: ...
     def stack_lines(self, through: str = "") -> Iterable[Line]: ...
     def comm(self) -> str: ...
+    def serving(self) -> str: ...
     def warn_at(self, place: places.Place) -> None: ...
     def warn(self, file: str, line: int, function: str, message: str = "", *, once: bool = False) -> None: ...
     def bug(self, file: str, line: int, function: str) -> NoReturn: ...
@@ -119,7 +123,17 @@ class Diagnose:
 
     def _bug(self, where: int, a: int, b: int, d: int) -> int:
         place = places.PLACES[where]
-        self.k.bug(place.file, place.line, place.function)
+        function = self._freeing(u64(a), b) if where == places.SLUB_DOUBLE_FREE else place.function
+        self.k.bug(place.file, place.line, function)
+
+    def _freeing(self, obj: int, cache: int) -> str:
+        """The kernel function that finds a double free: the slow path's, or what the fast path was inlined into."""
+        view = self.k.mm.view
+        s = view.ptr(kmem_cache, cache)
+        current = view.ptr(kmem_cache_cpu, s.cpu_slab._addr + view.per_cpu_offset(0)).slab
+        if current._addr != view.page_of(obj)._addr:
+            return "__slab_free"
+        return "kmem_cache_free" if self.k.serving() == "kmem_cache_free" else "__kmem_cache_free"
 
     def _ctor(self, ctor: int, obj: int, s: int, d: int) -> int:
         self.k.run_ctor(u64(ctor), u64(obj))

@@ -56,6 +56,7 @@ class Executor:
 
     def __init__(self, k: Host, gs_base: int, budget: int) -> None:
         self._k, self.budget = k, budget
+        self._in_mm = False  # the fault that is coming is the allocator's
         core = k.mm.core
         mailbox = core.k_alloc_percpu(MAILBOX_SIZE, 64, 0xCC0)
         self.cpu = Cpu(k.mm.ram, cr3=k.mm.boot.cr3, gs_base=gs_base, clock=k.clock)
@@ -70,6 +71,11 @@ class Executor:
         for _ in range(k.mm.config.cpus):  # interrupt stacks come first (irq_init_percpu_irqstack)
             core.k_vmalloc(THREAD_SIZE, 4096, 0xCC0, 0, -1)
         self.stack = core.k_vmalloc(THREAD_SIZE, THREAD_SIZE, 0xCC0, 0, -1)
+        while True:  # no hole below the stack: its guard page must be nobody else's
+            filler = core.k_vmalloc(4096, 4096, 0xCC0, 0, -1)
+            if filler > self.stack:
+                core.k_vfree(filler)
+                break
         self.stack_top = self.stack + THREAD_SIZE - 256
 
     def stub(self, name: str, bound: Bound | None, address: int) -> bytes:
@@ -88,7 +94,11 @@ class Executor:
         serve_bound = bound
 
         def serve(words: Any) -> Any:
-            result = serve_bound(k, words)  # type: ignore[arg-type]  # the kernel is the kapi's Host too
+            try:
+                result = serve_bound(k, words)  # type: ignore[arg-type]  # the kernel is the kapi's Host too
+            except CoreFault as wild:
+                self._in_mm = True
+                raise AccessFault(wild.address, wild.size, "write" if wild.write else "read") from None
             if private.events:
                 k.drain()
             return result
@@ -111,6 +121,13 @@ class Executor:
 
     def run(self, fn: int, *args: int) -> int:
         """Call the guest function at *fn*; what it leaves in rax."""
+        try:
+            return self._run(fn, args)
+        except TaskDied:
+            self.traps.unwind(self.stack, self.stack + THREAD_SIZE)  # what waited on its stack waits no longer
+            raise
+
+    def _run(self, fn: int, args: tuple[int, ...]) -> int:
         nested = self.cpu.depth > 0
         stack = self.cpu.registers().rsp - 256 if nested else self.stack_top
         outcome = self._guard(lambda: self.cpu.run(fn, args, stack=stack, budget=self.budget))
@@ -144,14 +161,6 @@ class Executor:
         """Turn what a handler raised into the task's death."""
         try:
             return run()
-        except CoreFault as wild:
-            self._k.drain()
-            regs = self.traps.registers()
-            access = AccessFault(wild.address, wild.size, "write" if wild.write else "read")
-            from kmem.kapi.fault import fault_of
-
-            self._k.report_fault(fault_of(access, regs), True)
-            raise TaskDied from None
         except Stuck:
             raise TaskDied from None
 
@@ -169,7 +178,9 @@ class Executor:
                 regs.rip += 2
                 return regs
         else:
-            self._k.report_fault(fault, False)
+            in_mm, self._in_mm = self._in_mm, False
+            self._k.drain()
+            self._k.report_fault(fault, in_mm)
         raise TaskDied
 
     def _stopped(self, outcome: Stopped) -> None:

@@ -100,13 +100,15 @@ __local_bh_enable_ip _local_bh_enable
 __dynamic_pr_debug _printk console_printk no_hash_pointers oops_in_progress vprintk vprintk_default vprintk_emit
 """,
     "random": """
-get_random_bytes get_random_u16 get_random_u32 get_random_u64 get_random_u8 prandom_bytes_state prandom_u32_state
+__get_random_u32_below get_random_bytes get_random_u16 get_random_u32 get_random_u64 get_random_u8 prandom_bytes_state
+prandom_u32_state
 """,
     "ratelimit": """
 ___ratelimit __printk_ratelimit printk_ratelimit_state printk_timed_ratelimit
 """,
     "rbtree": """
-rb_erase rb_first rb_first_postorder rb_insert_color rb_last rb_next rb_next_postorder rb_prev rb_replace_node
+__rb_erase_color __rb_insert_augmented rb_erase rb_first rb_first_postorder rb_insert_color rb_last rb_next
+rb_next_postorder rb_prev rb_replace_node
 """,
     "rcu": """
 __rcu_read_lock __rcu_read_unlock call_rcu kvfree_call_rcu rcu_barrier rcu_cblist rcu_is_watching rcu_scheduler_active
@@ -154,8 +156,8 @@ memchr memchr_inv memcmp memscan strcasecmp strcat strchr strchrnul strcmp strcp
 strncasecmp strncat strnchr strncmp strncpy strnlen strnstr strpbrk strrchr strscpy strsep strspn strstr
 """,
     "string_helpers": """
-__sysfs_match_string match_string memcpy_and_pad skip_spaces strim string_escape_mem string_get_size strreplace
-strscpy_pad sysfs_streq
+__sysfs_match_string match_string memcpy_and_pad skip_spaces strim string_escape_mem string_get_size string_unescape
+strreplace strscpy_pad sysfs_streq
 """,
     "thunks": """
 __SCT__cond_resched __SCT__might_resched __SCT__preempt_schedule __SCT__preempt_schedule_notrace __fentry__

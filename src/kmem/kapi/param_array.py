@@ -5,7 +5,7 @@ from __future__ import annotations
 from kmem.kapi.errno import EINVAL
 from kmem.kapi.export import data, export, faithful
 from kmem.kapi.host import Call, Guest, Host, s32
-from kmem.kapi.params import declare_ops, param_member, param_name
+from kmem.kapi.params import param_member, param_name
 from kmem.kapi.string import text_at
 
 data(
@@ -14,7 +14,6 @@ data(
     doc="struct kernel_param of the element being set or read. The model's own.",
     private=True,
 )
-declare_ops("param_array_ops", "param_array_set", "param_array_get", "param_array_free")
 
 
 def _array(k: Host, arr: int, name: str) -> int:

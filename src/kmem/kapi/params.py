@@ -37,9 +37,7 @@ def param_name(k: Host, kp: int) -> str:
     return k.mem.cstr(param_member(k, kp, "name")).decode("utf-8", "backslashreplace")
 
 
-def declare_ops(name: str, setter: str, getter: str, free: str = "", flags: int = 0) -> None:
-    """Declares the ``struct kernel_param_ops`` *name* that points to these functions."""
-
+def _declare_ops(name: str, setter: str, getter: str, free: str = "", flags: int = 0) -> None:
     def initial(k: Host) -> bytes:
         functions = (k.address_of(function) if function else 0 for function in (setter, getter, free))
         return flags.to_bytes(8, "little") + b"".join(address.to_bytes(8, "little") for address in functions)
@@ -75,7 +73,7 @@ def _declare(kind: str, set_value: Setter, get_value: Getter | None, get: str = 
 
         prototype = f"int param_get_{kind}(char *buffer, const struct kernel_param *kp)"
         family(faithful, prototype, "kernel/params.c, 6.1. The value as text with a newline; its length.", getter)
-    declare_ops(f"param_ops_{kind}", f"param_set_{kind}", f"param_get_{get}", flags=flags)
+    _declare_ops(f"param_ops_{kind}", f"param_set_{kind}", f"param_get_{get}", flags=flags)
 
 
 def _integer(bits: int, signed: bool) -> Setter:
@@ -200,7 +198,7 @@ def param_free_charp(k: Host, arg: int) -> None:
     _free_copy(k, k.mem.u64(arg))
 
 
-declare_ops("param_ops_charp", "param_set_charp", "param_get_charp", "param_free_charp")
+_declare_ops("param_ops_charp", "param_set_charp", "param_get_charp", "param_free_charp")
 
 # struct kmalloced_param { struct list_head list; char val[]; }: the kernel links its copies to know them again.
 _CHARP_HEAD = 16
@@ -261,7 +259,9 @@ def param_get_string(k: Host, buffer: int, kp: int) -> int:
     return _print_string(k, buffer, k.mem.u64(kps + k.layout["kparam_string"].offset("string")))
 
 
-declare_ops("param_ops_string", "param_set_copystring", "param_get_string")
+_declare_ops("param_ops_string", "param_set_copystring", "param_get_string")
+# The functions are in kmem.kapi.param_array.
+_declare_ops("param_array_ops", "param_array_set", "param_array_get", "param_array_free")
 
 
 _VALUE_SIZE = 8192

@@ -56,6 +56,15 @@ def get_random_u64(k: Host) -> int:
     return k.random.getrandbits(64)
 
 
+@export(_SEEDED)
+def __get_random_u32_below(k: Host, ceil: int) -> int:
+    """``u32 __get_random_u32_below(u32 ceil)``
+
+    drivers/char/random.c, 6.1. Below *ceil*; any number for 0.
+    """
+    return k.random.randrange(ceil or 1 << 32)
+
+
 @export(faithful)
 def prandom_u32_state(k: Host, state: int) -> int:
     """``u32 prandom_u32_state(struct rnd_state *state)``

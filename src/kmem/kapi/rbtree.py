@@ -7,18 +7,22 @@ caller has linked a new node in as a leaf before it calls rb_insert_color().
 from __future__ import annotations
 
 from kmem.kapi.export import export, faithful
-from kmem.kapi.host import Host
+from kmem.kapi.host import Call, Guest, Host
 
 RED, BLACK = 0, 1
 _RIGHT, _LEFT = 8, 16
 
 
 class _Tree:
-    """Access to nodes of the tree whose ``struct rb_root`` is at *root*; NULL is black."""
+    """Access to nodes of the tree whose ``struct rb_root`` is at *root*; NULL is black.
 
-    def __init__(self, k: Host, root: int) -> None:
+    *augment_rotate*, unless 0, is a guest function that is told of each rotation.
+    """
+
+    def __init__(self, k: Host, root: int, augment_rotate: int = 0) -> None:
         self.mem = k.mem
         self.root = root
+        self.augment_rotate = augment_rotate
 
     def parent(self, node: int) -> int:
         return self.mem.u64(node) & ~3
@@ -47,7 +51,7 @@ class _Tree:
         else:
             self.set_child(parent, _LEFT if self.child(parent, _LEFT) == old else _RIGHT, new)
 
-    def rotate(self, node: int, side: int) -> int:
+    def rotate(self, node: int, side: int) -> Guest:
         """Moves *node* down to *side*; its other child takes its place and is returned."""
         other = _LEFT + _RIGHT - side
         pivot, parent = self.child(node, other), self.parent(node)
@@ -58,17 +62,19 @@ class _Tree:
         self.replace(node, pivot, parent)
         self.set_parent(pivot, parent)
         self.set_parent(node, pivot)
+        if self.augment_rotate:
+            yield Call(self.augment_rotate, (node, pivot))
         return pivot
 
-    def insert_fixup(self, node: int) -> None:
+    def insert_fixup(self, node: int) -> Guest:
         """Restores the colours above the new red leaf *node*."""
         while True:
             parent = self.parent(node)
             if not parent:
                 self.set_color(node, BLACK)
-                return
+                return 0
             if self.color(parent) == BLACK:
-                return
+                return 0
             grandparent = self.parent(parent)
             side = _LEFT if self.child(grandparent, _LEFT) == parent else _RIGHT
             other = _LEFT + _RIGHT - side
@@ -80,13 +86,13 @@ class _Tree:
                 node = grandparent
                 continue
             if self.child(parent, other) == node:
-                parent = self.rotate(parent, side)
+                parent = yield from self.rotate(parent, side)
             self.set_color(parent, BLACK)
             self.set_color(grandparent, RED)
-            self.rotate(grandparent, other)
-            return
+            yield from self.rotate(grandparent, other)
+            return 0
 
-    def erase(self, node: int) -> None:
+    def erase(self, node: int) -> Guest:
         """Unlinks *node* and restores the colours."""
         left, right, parent = self.child(node, _LEFT), self.child(node, _RIGHT), self.parent(node)
         if left and right:
@@ -111,9 +117,10 @@ class _Tree:
             self.replace(node, below, parent)
             self.set_parent(below, parent)
         if removed == BLACK:
-            self.erase_fixup(below, above)
+            yield from self.erase_fixup(below, above)
+        return 0
 
-    def erase_fixup(self, node: int, parent: int) -> None:
+    def erase_fixup(self, node: int, parent: int) -> Guest:
         """One black node is missing on the way down to *node*, which may be NULL, a child of *parent*."""
         while parent and self.color(node) == BLACK:
             side = _LEFT if self.child(parent, _LEFT) == node else _RIGHT
@@ -122,7 +129,7 @@ class _Tree:
             if self.color(sibling) == RED:
                 self.set_color(sibling, BLACK)
                 self.set_color(parent, RED)
-                self.rotate(parent, side)
+                yield from self.rotate(parent, side)
                 sibling = self.child(parent, other)
             far, near = self.child(sibling, other), self.child(sibling, side)
             if self.color(far) == BLACK:
@@ -132,32 +139,53 @@ class _Tree:
                     continue
                 self.set_color(near, BLACK)
                 self.set_color(sibling, RED)
-                self.rotate(sibling, other)
+                yield from self.rotate(sibling, other)
                 sibling, far = near, sibling
             self.set_color(sibling, self.color(parent))
             self.set_color(parent, BLACK)
             self.set_color(far, BLACK)
-            self.rotate(parent, side)
-            return
+            yield from self.rotate(parent, side)
+            return 0
         self.set_color(node, BLACK)
+        return 0
 
 
 @export(faithful)
-def rb_insert_color(k: Host, node: int, root: int) -> None:
+def rb_insert_color(k: Host, node: int, root: int) -> Guest:
     """``void rb_insert_color(struct rb_node *node, struct rb_root *root)``
 
     lib/rbtree.c, 6.1.
     """
-    _Tree(k, root).insert_fixup(node)
+    return (yield from _Tree(k, root).insert_fixup(node))
 
 
 @export(faithful)
-def rb_erase(k: Host, node: int, root: int) -> None:
+def __rb_insert_augmented(k: Host, node: int, root: int, augment_rotate: int) -> Guest:
+    """``void __rb_insert_augmented(struct rb_node *node, struct rb_root *root,
+    void (*augment_rotate)(struct rb_node *old, struct rb_node *new))``
+
+    lib/rbtree.c, 6.1. *augment_rotate* is called after each rotation.
+    """
+    return (yield from _Tree(k, root, augment_rotate).insert_fixup(node))
+
+
+@export(faithful)
+def rb_erase(k: Host, node: int, root: int) -> Guest:
     """``void rb_erase(struct rb_node *node, struct rb_root *root)``
 
     lib/rbtree.c, 6.1. The links of *node* itself stay.
     """
-    _Tree(k, root).erase(node)
+    return (yield from _Tree(k, root).erase(node))
+
+
+@export(faithful)
+def __rb_erase_color(k: Host, parent: int, root: int, augment_rotate: int) -> Guest:
+    """``void __rb_erase_color(struct rb_node *parent, struct rb_root *root,
+    void (*augment_rotate)(struct rb_node *old, struct rb_node *new))``
+
+    lib/rbtree.c, 6.1. Restores the colours after the inlines have unlinked a black node that had no child below *parent*.
+    """
+    return (yield from _Tree(k, root, augment_rotate).erase_fixup(0, parent))
 
 
 def _outermost(k: Host, node: int, side: int) -> int:

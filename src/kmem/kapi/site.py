@@ -111,12 +111,12 @@ class CrashSite:
     def machine_state(self) -> MachineState:
         """The values of this moment."""
         from kmem.kapi.regs import Build, LoadedModule, MachineState
+        from kmem.machine.cpu import CR0_VALUE, CR4_VALUE
 
         k, r = self.k, self.k.release
         states = ("live", "coming", "going", "coming")
         modules = [LoadedModule(m.name, m.taints, states[m.state]) for m in k.modules.values()]
         cpu = k.executor.cpu
-        cr0, cr3, cr4, gs_base = cpu._control
         return MachineState(
             read=self._read_code,
             symbols=k.kallsyms,
@@ -126,11 +126,11 @@ class CrashSite:
             comm=k.comm(),
             taint=k.tainted,
             modules=modules,
-            gs_base=gs_base,
-            cr0=cr0,
+            gs_base=cpu.gs_base,
+            cr0=CR0_VALUE,
             cr2=self._cr2,
-            cr3=cr3,
-            cr4=cr4,
+            cr3=cpu.cr3,
+            cr4=CR4_VALUE,
             irqs_disabled=k.context.irqs_disabled(),
             preempt_count=k.context.preempt_count,
         )
@@ -205,9 +205,9 @@ class CrashSite:
             return []
         return [address for address, reliable in self._unwound(self.regs()) if reliable]
 
-    def _export(self) -> str:
-        """Name of the exported function that is being served."""
-        if not (self.k._executor and self.k.executor.cpu.depth):
+    def export(self, ended: bool = False) -> str:
+        """Name of the exported function that is being served; with *ended*, of the one in which the run has just ended."""
+        if not (self.k._executor and (ended or self.k.executor.cpu.depth)):
             return ""
         symbol = self.k.kallsyms.lookup(self.k.executor.traps.stub)
         return symbol.name if symbol else ""
@@ -220,7 +220,7 @@ class CrashSite:
         if not (self.k._executor and self.k.executor.cpu.depth):
             return []
         text = kernel_text(self.k.release.name)
-        inner = text.frames(self._export(), through, "show_stack") if through else []
+        inner = text.frames(self.export(), through, "show_stack") if through else []
         return list(dump_stack(self.machine_state(), self.trace(None, inner)))
 
     # the code to look at
@@ -280,7 +280,7 @@ class CrashSite:
 
         site, inner = None, []
         if in_mm:
-            text, name = kernel_text(self.k.release.name), self._export()
+            text, name = kernel_text(self.k.release.name), self.export(ended=True)
             function = name if name in _ALLOCATORS else "__kmem_cache_alloc_node"
             site = text.site("slub-freelist", function)
             inner = text.frames(name, function) if name != function else []
@@ -313,13 +313,13 @@ class CrashSite:
         """A WARN of the kernel itself."""
         from kmem.kapi import crash
 
-        crash.report_warning(self, file, line, function, message, export=self._export())
+        crash.report_warning(self, file, line, function, message, export=self.export())
 
     def kernel_bug(self, file: str, line: int, function: str) -> None:
         """A BUG of the kernel itself."""
         from kmem.kapi import crash
 
-        crash.report_kernel_bug(self, file, line, function, export=self._export())
+        crash.report_kernel_bug(self, file, line, function, export=self.export())
 
     def dump_stack(self) -> None:
         """``dump_stack()`` called by the module."""
@@ -347,7 +347,7 @@ class CrashSite:
             ):
                 self.k.printk(level, shown)
                 text.append(shown)
-        what = f"{self._export()}() may sleep" if self.k.caller else "a call that may sleep"
+        what = f"{self.export()}() may sleep" if self.k.caller else "a call that may sleep"
         self.finding("sleep-in-atomic", f"{what}, where sleeping is forbidden", text=tuple(text))
 
     def scheduling(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kmem.kapi.ctype import isprint, isspace
 from kmem.kapi.errno import E2BIG, EINVAL
 from kmem.kapi.export import export, faithful
@@ -75,6 +77,56 @@ def string_escape_mem(k: Host, src: int, isz: int, dst: int, osz: int, flags: in
     text = string_escape(k.mem.read(src, isz), flags, k.mem.cstr(only, STRING_LIMIT) if only else b"")
     k.mem.write(dst, text[:osz])
     return len(text)
+
+
+UNESCAPE_SPACE, UNESCAPE_OCTAL, UNESCAPE_HEX, UNESCAPE_SPECIAL = 1, 2, 4, 8
+_OCTAL = re.compile(rb"[0-3][0-7]{0,2}|[4-7][0-7]?")
+_HEXADECIMAL = re.compile(rb"x([0-9a-fA-F]{1,2})")
+_UNSPACE = {sequence[1]: char for char, sequence in _SPACE.items()}
+_UNSPECIAL = {sequence[1]: char for char, sequence in _SPECIAL.items()}
+
+
+def _unescape(rest: bytes, flags: int) -> tuple[int, int] | None:
+    """The character that *rest*, what follows a backslash, stands for, and its length; None when it is no escape."""
+    if flags & UNESCAPE_SPACE and rest[0] in _UNSPACE:
+        return _UNSPACE[rest[0]], 1
+    octal = _OCTAL.match(rest) if flags & UNESCAPE_OCTAL else None
+    if octal:
+        return int(octal[0], 8), octal.end()
+    hexadecimal = _HEXADECIMAL.match(rest) if flags & UNESCAPE_HEX else None
+    if hexadecimal:
+        return int(hexadecimal[1], 16), hexadecimal.end()
+    if flags & UNESCAPE_SPECIAL and rest[0] in _UNSPECIAL:
+        return _UNSPECIAL[rest[0]], 1
+    return None
+
+
+@export(faithful)
+def string_unescape(k: Host, src: int, dst: int, size: int, flags: int) -> int:
+    """``int string_unescape(char *src, char *dst, size_t size, unsigned int flags)``
+
+    lib/string_helpers.c, 6.1. The length of what was stored; *size* 0 is no limit.
+    """
+    text = k.mem.cstr(src, STRING_LIMIT)
+    room = (size or 1 << 64) - 1
+    out = bytearray()
+    at = 0
+    while at < len(text) and room:
+        if text[at] == 92 and at + 1 < len(text) and room > 1:
+            at += 1
+            room -= 1
+            found = _unescape(text[at:], flags)
+            if found:
+                out.append(found[0])
+                at += found[1]
+                room -= 1
+                continue
+            out.append(92)
+        out.append(text[at])
+        at += 1
+        room -= 1
+    k.mem.write(dst, bytes(out) + b"\0")
+    return len(out)
 
 
 @export(faithful)

@@ -49,8 +49,8 @@ class Symbols:
         self._add_stub, self._initial = add_stub, initial
         self._text, self._data = _OWN_TEXT, _OWN_DATA
         self._placed: dict[str, int] = {}
-        self.code_written: Callable[[int, int], None] = lambda phys, size: None
-        """Told of every piece of code that is placed: physical address, size."""
+        self.code_written: Callable[[int, int], None] = lambda address, size: None
+        """Told of every piece of code that is placed: address, size."""
         self.missing: set[str] = set()
         """Exported functions that were linked to and that kmem does not have."""
 
@@ -106,7 +106,7 @@ class Symbols:
     def write_code(self, address: int, raw: bytes) -> None:
         """Put code into the kernel image, which guest code cannot write."""
         self.write(address, raw)
-        self.code_written(address - START_KERNEL_MAP, len(raw))
+        self.code_written(address, len(raw))
 
     def write(self, address: int, raw: bytes) -> None:
         """Store into the kernel image by physical address."""

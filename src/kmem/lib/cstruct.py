@@ -48,6 +48,9 @@ DIRECT, VMEMMAP, IMAGE, ANY, PRIVATE = "direct", "vmemmap", "image", "any", "pri
 PRIVATE_SIZE = 2 << 20
 """Bytes of the model's private area, which ends where physical address 0 begins."""
 
+RAM_SIZE_AT, MEM_MAP_AT, MEM_MAP_SIZE_AT = -PRIVATE_SIZE, -PRIVATE_SIZE + 8, -PRIVATE_SIZE + 16
+"""Offsets from physical address 0 of the three numbers that bound every access of model code."""
+
 
 class CoreFault(Exception):
     """Model code, acting as the kernel, followed a pointer that leads nowhere."""

@@ -24,14 +24,16 @@ from kmem.lib.cstruct import (
     ANY,
     DIRECT,
     IMAGE,
+    MEM_MAP_AT,
+    MEM_MAP_SIZE_AT,
     PRIVATE,
+    RAM_SIZE_AT,
     VMEMMAP,
     Field,
     Struct,
     embedded_window,
     s64,
 )
-from kmem.machine.ram import MEM_MAP_AT, MEM_MAP_SIZE_AT, RAM_SIZE_AT
 
 I1, I8, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(64)
 _BASES = {DIRECT: s64(PAGE_OFFSET), VMEMMAP: s64(VMEMMAP_START), IMAGE: s64(START_KERNEL_MAP)}

@@ -19,13 +19,13 @@ without being counted.
 
 Not modelled: interrupts (nothing delivers them), user mode, AVX, RDRAND and RDSEED (cpuid denies them, they are
 undefined opcodes). Privileged instructions other than ``hlt``, ``in``, ``out``, ``rdtsc``, ``syscall`` and
-``sysenter`` simply work on the virtual CPU; a run that leaves CR0, CR3, CR4 or the base of gs changed is stopped
-when it ends, and they are put back.
+``sysenter`` simply work on the virtual CPU; a run that leaves a register of `regs.CONTROL` changed is stopped when it
+ends, and the CPU is put back. The hypervisor bit of cpuid is set. Room for translated code is 32 MiB; a run nested in a
+handler that makes the engine run out of it crashes the process (60,000 blocks of code fit).
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,9 @@ from kmem.errors import InternalError
 from kmem.machine import regs as x86
 from kmem.machine import uc
 from kmem.machine.bus import PHYS_BITS, OpenBus
-from kmem.machine.fault import BP, DB, GP, PF, PF_INSTR, UD, AccessFault, Fault, Regs
+from kmem.machine.exception import TRAPS, Exceptions
+from kmem.machine.fault import DF, PF, PF_INSTR, UD, AccessFault, Fault, Regs
 from kmem.machine.meter import Meter
-from kmem.machine.operand import end_of_complete_instructions, faulting_operand
 from kmem.machine.outcome import EndRun, Faulted, Outcome, OutOfBudget, Returned, Stopped
 from kmem.machine.paging import NX, PRESENT, PSE, AddressSpace
 from kmem.machine.uc import Context, Engine
@@ -54,7 +54,6 @@ DEFAULT_BUDGET = 100_000_000
 MAX_DEPTH = 16
 """Runs within runs. The emulator itself crashes the process at 64."""
 
-OF, SS = 4, 12
 CR0_VALUE = 0x8005_0033
 """PG, AM, WP, NE, ET, MP, PE."""
 CR4_VALUE = 0x6B0
@@ -62,33 +61,7 @@ CR4_VALUE = 0x6B0
 MSR_EFER, EFER_VALUE = 0xC000_0080, 0xD01
 """NXE, LMA, LME, SCE."""
 
-_MAX_INSN = 15
 _ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-_TRAPS = frozenset({DB, BP, OF})
-"""Exceptions whose saved rip is behind the instruction."""
-
-
-class _RawState:
-    """Where two fields that Unicorn does not export lie in a saved context: the error code, and the exception in
-    flight.
-
-    Both have a fixed distance to the debug registers (``CPUX86State`` of Unicorn 2.1), which are found by their
-    contents.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        probe = Context(engine)
-        probe.save()
-        magic = bytes.fromhex("6b6d656d20647230")
-        engine.lib.uc_context_reg_write(probe.handle, x86.DR0, magic)
-        raw = probe.raw().raw
-        dr = raw.find(magic)
-        self.error_code, self.old_exception = dr - 16, dr + 96
-        found = dr > 16 and raw.count(magic) == 1 and len(raw) >= dr + 100
-        if not found or struct.unpack_from("<i", raw, self.old_exception) != (-1,):
-            raise InternalError(
-                "this build of Unicorn keeps its exception state elsewhere", remedy=uc.EngineMissing.remedy_text
-            )
 
 
 class Cpu:
@@ -110,13 +83,17 @@ class Cpu:
         clock: Clock | None = None,
         bus: Bus | None = None,
     ) -> None:
+        if ram.size > 1 << PHYS_BITS:
+            raise ValueError(f"the emulated CPU has {PHYS_BITS} address lines: not enough for {ram.size} bytes")
         self.ram = ram
         self.bus: Bus = bus or OpenBus()
         self.clock = clock
         self.return_to = return_to
         self.engine = engine = Engine(uc.ARCH_X86, uc.MODE_64, model=uc.CPU_X86_WESTMERE)
         engine.map_ram(0, ram.size, ram.base)
-        engine.map_mmio(ram.size, (1 << PHYS_BITS) - ram.size, self._mmio_read, self._mmio_write)
+        above = (1 << PHYS_BITS) - ram.size
+        if above > 0:
+            engine.map_mmio(ram.size, above, self._mmio_read, self._mmio_write)
         self.meter = Meter(engine)
         if clock is not None:
             clock.attach(lambda: self.meter.instructions)
@@ -127,9 +104,10 @@ class Cpu:
         engine.set_reg(x86.CR3, cr3)
         engine.set_reg(x86.CR0, CR0_VALUE)
         engine.set_reg(x86.GS_BASE, gs_base)
-        self._control = self._file.control()
-        self._at = _RawState(engine)
-        self._scratch = Context(engine)
+        self.exceptions = Exceptions(engine, self._file, ram)
+        self._baseline = Context(engine)
+        self._control: tuple[int, ...] = ()
+        self._accept()
         self._outer: list[Context] = []
         self.suspend: Callable[[], Callable[[], None]] | None = None
         """Called before a nested run; what it returns is called after it. For `Traps`, to keep the mailbox."""
@@ -161,6 +139,8 @@ class Cpu:
         except AccessFault:
             raise ValueError(f"no memory is mapped at {top:#x}, the top of the stack") from None
         regs = Regs(rip=entry, rsp=top, eflags=x86.EFLAGS_IF | x86.EFLAGS_FIXED)
+        if len(args) > len(_ARGUMENTS):
+            raise ValueError(f"{len(args)} arguments: only {len(_ARGUMENTS)} fit into registers")
         for name, value in zip(_ARGUMENTS, args, strict=False):
             setattr(regs, name, value & 0xFFFF_FFFF_FFFF_FFFF)
         return self.resume(regs, return_to=back, budget=budget)
@@ -168,7 +148,8 @@ class Cpu:
     def resume(self, regs: Regs, *, return_to: int | None = None, budget: int = DEFAULT_BUDGET) -> Outcome:
         """Run on from *regs*: after `OutOfBudget`, behind the ``ud2`` of a WARN, or on the stack of another task.
 
-        Straight-line code is executed in one piece: give a time slice 2,048 instructions at least, or it may do nothing.
+        Straight-line code is executed in one piece: give a time slice 2,048 instructions at least, or it may do
+        nothing.
         """
         if self._depth >= MAX_DEPTH:
             raise InternalError(
@@ -180,7 +161,7 @@ class Cpu:
         self._depth += 1
         self._file.write(regs)
         counted = self.meter.begin(budget)
-        changed = ""
+        changed, after = "", regs
         try:
             outcome = self._outcome(self.engine.start(regs.rip), back)
         finally:
@@ -188,11 +169,11 @@ class Cpu:
             self._depth -= 1
             control = self._file.control()
             if control != self._control:
+                after = self._file.read()
                 changed = self._put_back(control)
-            after = self._file.read() if changed else regs
             if leave is not None:
                 leave()
-        return Stopped(changed, after) if changed and isinstance(outcome, Returned) else outcome
+        return Stopped(changed, after) if changed and isinstance(outcome, Returned | OutOfBudget) else outcome
 
     def _enter(self, return_to: int) -> Callable[[], None]:
         """Put the run that this one interrupts aside; the result takes it up again."""
@@ -216,94 +197,47 @@ class Cpu:
         pending, self._pending = self._pending, None
         vector, self._vector = self._vector, None
         reason, self._stopped_by = self._stopped_by, ""
+        error_code, software = self.exceptions.take() if vector is not None else (0, False)
+        if vector == DF and not software:
+            # Nothing can raise a double fault here: the engine took an exception to be in flight. Now it knows better.
+            return self._outcome(self.engine.start(self.engine.reg(x86.RIP)), return_to)
         if isinstance(pending, BaseException):
             raise pending
         if pending is not None:
             return pending
         if vector is not None:
-            return self._exception(vector, return_to)
+            if software and vector not in TRAPS:
+                return Stopped(f"int {vector:#x}", self._file.read())
+            fault = self.exceptions.fault(vector, error_code, self.cr3)
+            return self._fetch(fault, return_to) if vector == PF and error_code & PF_INSTR else Faulted(fault)
         if reason:
             return Stopped(reason, self._file.read())
         if code == uc.ERR_INSN_INVALID:
-            return Faulted(Fault(UD, regs=self._fault_regs(UD)))
+            return Faulted(Fault(UD, regs=self.exceptions.regs(UD)))
+        rip, rax = self._file.end()
+        if rip == return_to + 1 and not code:
+            return Returned(rax)
         if self.meter.exhausted:
             return OutOfBudget(self._file.read())
-        if code:
-            return Stopped("instruction fetch from device memory", self._file.read())
-        rip, rax = self._file.end()
-        return Returned(rax) if rip == return_to + 1 else Stopped("hlt", self._file.read())
-
-    def _put_back(self, now: tuple[int, ...]) -> str:
-        """Put control registers back that the code changed to *now*; what it changed, in words."""
-        names = ("CR0", "CR3", "CR4", "gs base")
-        for register, value in zip((x86.CR0, x86.CR3, x86.CR4, x86.GS_BASE), self._control, strict=True):
-            self.engine.set_reg(register, value)
-        self.flush_tlb()
-        what = (
-            f"{n} from {old:#x} to {new:#x}"
-            for n, old, new in zip(names, self._control, now, strict=True)
-            if old != new
-        )
-        return f"the code changed {', '.join(what)}"
-
-    def _exception(self, vector: int, return_to: int) -> Outcome:
-        self._scratch.save()
-        raw = self._scratch.raw()
-        error_code, is_int = struct.unpack_from("<Ii", raw, self._at.error_code)
-        # Nobody delivers exceptions, so the engine believes that this one is in flight and would call the next a
-        # double fault.
-        struct.pack_into("<i", raw, self._at.old_exception, -1)
-        self._scratch.restore()
-        if is_int and vector not in _TRAPS:
-            return Stopped(f"int {vector:#x}", self._file.read())
-        regs = self._fault_regs(vector)
-        if vector == PF:
-            fault = Fault(PF, error_code, self.engine.reg(x86.CR2), regs)
-            return self._fetch(fault, return_to) if error_code & PF_INSTR else Faulted(fault)
-        if vector == GP and not error_code:
-            fs_base, gs_base = self.engine.reg(x86.FS_BASE), self.engine.reg(x86.GS_BASE)
-            operand = faulting_operand(self._code_at(regs.rip), regs, fs_base, gs_base)
-            if operand is not None:
-                return Faulted(Fault(SS if operand.stack else GP, 0, operand.address, regs))
-        return Faulted(Fault(vector, error_code, 0, regs))
+        return Stopped("instruction fetch from device memory" if code else "hlt", self._file.read())
 
     def _fetch(self, fault: Fault, return_to: int) -> Outcome:
-        """A failed fetch:
-
-        the engine raises it for a whole block of code of which it can execute the first instructions.
-        """
-        rip = fault.regs.rip
-        if not rip < fault.address <= rip + 0x1000:
+        """A failed fetch: what comes before it in the same block of code was not executed yet."""
+        at = self.exceptions.unfetched(fault, self.cr3)
+        if at == fault.regs.rip:
             return Faulted(fault)
-        block = AddressSpace(self.ram, self.cr3).read(rip, fault.address - rip)
-        last = end_of_complete_instructions(block, rip)
-        code = self.engine.start(rip, until=last) if last != rip else 0
-        if code or self._pending is not None or self._vector is not None or self.engine.reg(x86.RIP) != last:
+        code = self.engine.start(fault.regs.rip, until=at)
+        if code or self._pending is not None or self._vector is not None or self.engine.reg(x86.RIP) != at:
             return self._outcome(code, return_to)
-        return Faulted(replace(fault, regs=self._fault_regs(PF)))
+        return Faulted(replace(fault, regs=self.exceptions.regs(PF)))
 
-    def _code_at(self, rip: int) -> bytes:
-        """The bytes of one instruction, as far as they are mapped."""
-        space, code = AddressSpace(self.ram, self.cr3), b""
-        try:
-            code = space.read(rip, min(_MAX_INSN, 0x1000 - rip % 0x1000))
-            code += space.read(rip + len(code), _MAX_INSN - len(code))
-        except AccessFault:
-            pass
-        return code
-
-    def _executable(self, address: int) -> bool:
-        entries = AddressSpace(self.ram, self.cr3).walk(address)
-        leaf = entries[-1][1] if entries else 0
-        whole = leaf & PRESENT and (len(entries) == 4 or leaf & PSE)
-        return bool(whole) and not any(entry & NX for _, entry in entries)
-
-    def _fault_regs(self, vector: int) -> Regs:
-        """The registers as the CPU would push them: with the resume flag, except behind a trap."""
-        regs = self._file.read()
-        if vector not in _TRAPS:
-            regs.eflags |= x86.EFLAGS_RF
-        return regs
+    def _put_back(self, now: tuple[int, ...]) -> str:
+        """Undo that the code changed control registers to *now*; what it changed, in words."""
+        self._baseline.restore()
+        self.flush_tlb()
+        both = zip(x86.CONTROL, self._control, now, strict=True)
+        what = [f"{name} from {old:#x} to {new:#x}" for name, old, new in both if old != new]
+        return f"the code changed {', '.join(what)}"
 
     # Events
 
@@ -371,6 +305,11 @@ class Cpu:
         """The registers as they are, also from a hook."""
         return self._file.read()
 
+    def _accept(self) -> None:
+        """Take the control registers as they are for what code must leave them at."""
+        self._control = self._file.control()
+        self._baseline.save()
+
     @property
     def cr3(self) -> int:
         """Physical address of the top page table."""
@@ -384,12 +323,12 @@ class Cpu:
     def set_cr3(self, cr3: int) -> None:
         """Use the page tables at physical *cr3*, below 4 GiB."""
         self.engine.set_reg(x86.CR3, cr3)
-        self._control = self._file.control()
+        self._accept()
 
     def set_gs_base(self, gs_base: int) -> None:
         """Use the per-cpu area at *gs_base*."""
         self.engine.set_reg(x86.GS_BASE, gs_base)
-        self._control = self._file.control()
+        self._accept()
 
     def save(self, into: Context | None = None) -> Context:
         """Copy all registers, control and vector registers included; for one of several virtual CPUs."""
@@ -402,12 +341,18 @@ class Cpu:
         if self._depth:
             raise InternalError("a CPU was switched while guest code runs", remedy="switch between runs")
         context.restore()
-        self._control = self._file.control()
+        self._accept()
         self.flush_tlb()
 
     def flush_tlb(self) -> None:
         """Forget cached translations, after a change to present page table entries. Allowed at any time."""
         self.engine.flush_tlb()
+
+    def _executable(self, address: int) -> bool:
+        entries = AddressSpace(self.ram, self.cr3).walk(address)
+        leaf = entries[-1][1] if entries else 0
+        whole = leaf & PRESENT and (len(entries) == 4 or leaf & PSE)
+        return bool(whole) and not any(entry & NX for _, entry in entries)
 
     def code_written(self, address: int, size: int) -> None:
         """Say that the code at virtual *address* is new: Python changed it, or its pages became executable.

@@ -17,7 +17,19 @@ import os
 import struct
 
 from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMEMMAP_START
-from kmem.lib.cstruct import ANY, DIRECT, IMAGE, PRIVATE, PRIVATE_SIZE, VMEMMAP, CoreFault, s64
+from kmem.lib.cstruct import (
+    ANY,
+    DIRECT,
+    IMAGE,
+    MEM_MAP_AT,
+    MEM_MAP_SIZE_AT,
+    PRIVATE,
+    PRIVATE_SIZE,
+    RAM_SIZE_AT,
+    VMEMMAP,
+    CoreFault,
+    s64,
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -32,9 +44,6 @@ _FAILED = ctypes.c_void_p(-1).value
 PAGE = 4096
 
 _DIRECT, _VMEMMAP, _IMAGE = s64(PAGE_OFFSET), s64(VMEMMAP_START), s64(START_KERNEL_MAP)
-
-RAM_SIZE_AT, MEM_MAP_AT, MEM_MAP_SIZE_AT = -PRIVATE_SIZE, -PRIVATE_SIZE + 8, -PRIVATE_SIZE + 16
-"""Offsets from :attr:`Ram.base` of the three numbers that bound every access of model code."""
 
 
 class Ram:

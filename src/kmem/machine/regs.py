@@ -19,8 +19,12 @@ RAX, RBP, RBX, RCX, RDI, RDX, RIP, RSI, RSP = 35, 36, 37, 38, 39, 40, 41, 43, 44
 R8, R9, R10, R11, R12, R13, R14, R15 = 106, 107, 108, 109, 110, 111, 112, 113
 EFLAGS, RFLAGS = 25, 253
 CR0, CR2, CR3, CR4, DR0 = 50, 52, 53, 54, 66
+CS, SS = 11, 49
 FS_BASE, GS_BASE = 250, 251
 """UC_X86_REG_* of unicorn/x86.h."""
+
+CONTROL = {"CR0": CR0, "CR3": CR3, "CR4": CR4, "gs base": GS_BASE, "cs": CS, "ss": SS}
+"""What code in a kernel module has no business to change; cs holds the privilege level."""
 
 _GENERAL = (RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP, R8, R9, R10, R11, R12, R13, R14, R15)
 BY_NAME = {
@@ -48,7 +52,7 @@ class RegisterFile:
         self._engine = engine
         self._all = RegBatch((*_GENERAL, RIP, RFLAGS))
         self._writable = RegBatch((*_GENERAL, RFLAGS))
-        self._control = RegBatch((CR0, CR3, CR4, GS_BASE))
+        self._control = RegBatch(tuple(CONTROL.values()))
         self._end = RegBatch((RIP, RAX))
 
     def read(self) -> Regs:
@@ -65,7 +69,7 @@ class RegisterFile:
         self._writable.write(self._engine, (*new[:16], eflags))
 
     def control(self) -> tuple[int, ...]:
-        """CR0, CR3, CR4 and the base of gs."""
+        """The registers of `CONTROL`, in its order."""
         return self._control.read(self._engine)
 
     def end(self) -> tuple[int, ...]:

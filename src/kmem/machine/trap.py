@@ -30,7 +30,7 @@ from kmem.machine.fault import GP, PF, PF_INSTR, PF_PROT, PF_WRITE, AccessFault,
 from kmem.machine.operand import canonical
 from kmem.machine.outcome import EndRun, Faulted, Stopped
 from kmem.machine.regs import EFLAGS_RF
-from kmem.machine.trapcode import ACTION, CALL, FN, RESULT, RSP, STOP, SWITCH, TOKEN
+from kmem.machine.trapcode import ACTION, CALL, FN, RESULT, RSP, SWITCH, TOKEN
 
 if TYPE_CHECKING:
     from kmem.machine.cpu import Cpu
@@ -55,8 +55,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """Yielded by a handler: leave this stack and go on with the one at *next_rsp*; None comes back when somebody
-    switches to it again.
+    """Yielded by a handler: go on with the stack at *next_rsp*; None comes back when somebody switches to this one.
 
     *save_at* is where in guest memory the stack pointer to return by is stored; 0 for a task that will never run
     again. A *next_rsp* of 0 means that there is no task to run: the run ends as ``Stopped("idle")``, and `Traps.go`
@@ -72,10 +71,7 @@ Handler = Callable[[Mailbox], "int | Generator[Any, Any, int | None] | None"]
 
 @dataclass(slots=True)
 class _Frame:
-    """A generator that waits for guest code:
-
-    of the function *index*, called with *saved*, the first eight words of its mailbox.
-    """
+    """A generator that waits: for function *index*, called with *saved*, the first eight words of its mailbox."""
 
     generator: Generator[Any, Any, int | None]
     index: int
@@ -109,6 +105,7 @@ class Traps:
         self._index = 0
         self.use_mailbox(mailbox_phys)
         cpu.suspend = self._suspend
+        cpu.meter.uninterruptible(common_addr, len(self.code))
         cpu.engine.hook(uc.HOOK_INSN, uc.OUT_HOOK(self._out), insn=uc.INS_OUT)
 
     # Setting up
@@ -135,17 +132,13 @@ class Traps:
         return trapcode.code_for_stub(index, stub_addr, self.common_addr, exact=exact)
 
     def on_thread_return(self, handler: Handler) -> None:
-        """Let *handler* serve the return of a thread's function:
-
-        its value is word `trapcode.RESULT`. It must switch away.
+        """Let *handler* serve the return of a thread's function. It finds the value in word `trapcode.RESULT`, and must
+        switch away.
         """
         self._table[trapcode.EXIT] = handler
 
     def thread_stack(self, fn: int, arg: int) -> bytes:
-        """What to put at the stack pointer of a new thread that calls fn(arg);
-
-        the address behind it a multiple of 16.
-        """
+        """What to put at the stack pointer of a new thread that calls fn(arg). It must end at a multiple of 16."""
         return trapcode.thread_stack(self.common_addr, fn, arg)
 
     def go(self, rsp: int) -> Regs:
@@ -194,10 +187,7 @@ class Traps:
         return self._advance(frame, value)
 
     def _advance(self, frame: _Frame, value: int | None) -> int:
-        """Run a generator up to its next yield, and do what it asks for;
-
-        the value that goes into rax when it is done.
-        """
+        """Run a generator up to its next yield and do what it asks for; its value when it is done."""
         try:
             request = frame.generator.send(value)
         except BaseException as end:
@@ -237,7 +227,7 @@ class Traps:
         elif isinstance(error, IndexError) and self._index >= len(self._table):
             error = _forged(self._cpu)
         self._cpu.pend(error)
-        self.words[ACTION] = STOP
+        self._cpu.engine.stop()
 
     def _fault(self, error: AccessFault) -> Fault:
         """The exception that the access would have raised in the function's own code."""
@@ -265,9 +255,9 @@ class Traps:
         return regs
 
     def unwind(self, low: int, high: int) -> int:
-        """Close the generators that wait on the stack from *low* to *high*, innermost first:
+        """Close the generators that wait on the stack from *low* to *high*, whose task is gone, the latest one first.
 
-        its task is gone. Returns how many.
+        Returns how many there were.
         """
         waiting = [frame for frame in self._frames.values() if low <= frame.rsp < high]
         for frame in reversed(waiting):

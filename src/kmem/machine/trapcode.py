@@ -10,13 +10,13 @@ ACTION says what to do:
                trap as RESUME
     2 SWITCH   push TOKEN and the callee-saved registers, store rsp where SAVE_AT says (unless 0), go on with
                stack NEXT_RSP; without one, halt. A stack that was left so goes on by trapping as RESUME.
-    3 STOP     halt: the run is over
 
 An *exact* stub is for functions that are not called by the C convention (their callers keep values in registers
 that C may clobber): it saves r10 and r11 too, and loads all but rax again from the mailbox before it returns; rax
 is RESULT as ever.
 
-State of a trap that outlives it is nowhere but on the guest's stack (TOKEN), so traps nest and tasks switch freely.
+State of a trap that outlives it is nowhere but on the guest's stack (TOKEN), so traps nest and tasks switch freely. The
+mailbox holds it only while the common code runs, which the instruction budget therefore does not interrupt.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ the six arguments, rsp at the stub (it points at the return address), the return
 MAILBOX_WORDS = 24
 MAILBOX_SIZE = MAILBOX_WORDS * 8
 
-RETURN, CALL, SWITCH, STOP = range(4)
+RETURN, CALL, SWITCH = range(3)
 """Values of ACTION."""
 
 RESUME, EXIT = 0, 1

@@ -4,14 +4,14 @@ Only the shared library inside the installed package is used: loading it takes 5
 hooks that are plain ``CFUNCTYPE`` functions cost less than half of the package's. Nothing here knows about kmem's
 CPU: see `kmem.machine.cpu`.
 
-Facts about Unicorn 2.1 that callers rely on (each has a test):
+Facts about Unicorn 2.1 that callers rely on:
 
 - The engine translates code once. What Python writes into simulated RAM does not reach code that was already
   translated: say so with `Engine.forget_code`, or drop everything with `Engine.flush_code`, which is forbidden
   while guest code runs.
 - A hook must be there before the code that it concerns is translated.
-- `emu_start` is called with the GIL held (PyDLL): a hook then costs 0.04 us less, and nothing else could use the
-  engine anyway.
+- `emu_start` is called with the GIL held (PyDLL): a hook then costs 0.04 us less. Other Python threads wait, and an
+  interrupt from the keyboard is noticed in the next hook or when the run ends.
 - With no stop address (``until`` = 0) a run ends by ``hlt``, by `Engine.stop` or by an exception.
 - Never call uc_vmem_read, uc_vmem_write or uc_ctl_remove_cache from a hook: a translation that fails leaves an
   exception pending.
@@ -37,9 +37,9 @@ VERSION = (2, 1)
 ARCH_ARM64, ARCH_X86, MODE_ARM, MODE_64 = 2, 4, 0, 8
 PROT_ALL = 7
 HOOK_INTR, HOOK_INSN, HOOK_BLOCK = 1 << 0, 1 << 1, 1 << 3
-INS_CPUID, INS_IN, INS_OUT, INS_RDTSC, INS_RDTSCP, INS_SYSCALL, INS_SYSENTER = 113, 218, 500, 608, 609, 699, 700
+INS_IN, INS_OUT, INS_RDTSC, INS_SYSCALL, INS_SYSENTER = 218, 500, 608, 699, 700
 CPU_X86_WESTMERE = 16
-ERR_OK, ERR_INSN_INVALID, ERR_RESOURCE, ERR_EXCEPTION = 0, 10, 20, 21
+ERR_INSN_INVALID = 10
 
 _CTL_WRITE = 1 << 30
 _CTL_CPU_MODEL = 7 | 1 << 26 | _CTL_WRITE
@@ -51,9 +51,9 @@ _CTL_TCG_BUFFER_SIZE = 13 | 1 << 26 | _CTL_WRITE
 BLOCK_HOOK = ctypes.CFUNCTYPE(None, c_void_p, c_uint64, c_uint32, c_void_p)
 """``void (*)(uc_engine *, uint64_t address, uint32_t size, void *user_data)``"""
 INTR_HOOK = ctypes.CFUNCTYPE(None, c_void_p, c_uint32)
-"""``void (*)(uc_engine *, uint32_t intno, …)``:
+"""``void (*)(uc_engine *, uint32_t intno, …)``
 
-trailing arguments that nobody uses are left out, which the C ABI allows.
+Trailing arguments that nobody uses are left out here and below; the C ABI allows it.
 """
 IN_HOOK = ctypes.CFUNCTYPE(c_uint32, c_void_p, c_uint32, c_int)
 """``uint32_t (*)(uc_engine *, uint32_t port, int size, …)``"""
@@ -254,9 +254,7 @@ class Engine:
         self.check(self.lib.uc_mem_map_ptr(self.handle, phys, size, PROT_ALL, host), "uc_mem_map_ptr")
 
     def map_mmio(self, phys: int, size: int, read: Any, write: Any) -> None:
-        """Call *read* and *write* (Python functions of MMIO_READ and MMIO_WRITE) for accesses to physical *phys* and
-        up.
-        """
+        """Call *read* and *write* (see MMIO_READ, MMIO_WRITE) for accesses to *size* bytes from physical *phys* on."""
         callbacks = MMIO_READ(read), MMIO_WRITE(write)
         self._keep.append(callbacks)
         self.check(self.lib.uc_mmio_map(self.handle, phys, size, callbacks[0], None, callbacks[1], None), "uc_mmio_map")

@@ -11,6 +11,7 @@ from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMALLOC_END, VMALLOC
 from kmem.abi.gfp import GFP_KERNEL
 from kmem.lib.cstruct import u64
 from kmem.machine.ram import Ram
+from kmem.mm import places
 from kmem.mm.binding import Core, UpcallHandler
 from kmem.mm.boot import MemoryBoot, ram_end
 from kmem.mm.config import BootConfig
@@ -35,6 +36,7 @@ class Mm:
         self.moment: Callable[[], tuple[int, int, int, int, int]] = lambda: (0, 0, 0, 0, 0)
         self.irqs_disabled: Callable[[], bool] = lambda: False
         self.might_sleep: Callable[[str, str, int], None] = lambda function, file, line: None
+        self.warn: Callable[[int, str], None] = lambda place, message: None
         self.boot = MemoryBoot(self.ram, self.core, config)
 
     def start(self) -> None:
@@ -226,14 +228,17 @@ class Mm:
 
         As in the kernel, RAM is a whole page that is in nobody's reserve; a part of one passes.
         """
-        self._here()
-        return 0 if not size or self.ram_pages(phys, size) else self.core.k_ioremap(phys, size)
+        self._here(0, GFP_KERNEL)
+        if size and self.ram_pages(phys, size):
+            self.warn(places.IOREMAP_RAM, f"ioremap on RAM at {phys:#018x} - {phys + size - 1:#018x}\n")
+            return 0
+        return self.core.k_ioremap(phys, size) if size else 0
 
     def ram_pages(self, phys: int, size: int) -> bool:
         """``__ioremap_check_ram()``: whether a page of RAM lies wholly inside the range."""
         for pfn in range(-(-phys // 4096), (phys + size) >> 12):
             usable = any(first <= pfn << 12 < last for first, last in self.boot.usable)
-            if usable and not self.view.page(pfn).flags >> 10 & 1:
+            if usable and not self.view.page(pfn).flags >> 12 & 1:
                 return True
         return False
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.abi.gfp import __GFP_COMP, GFP_KERNEL
-from kmem.lib.jit import address, copy, entry, jit, load32, ptr
+from kmem.abi.gfp import __GFP_COMP, __GFP_ZERO, GFP_KERNEL
+from kmem.abi.slab_flags import SLAB_CONSISTENCY_CHECKS, SLAB_STORE_USER
+from kmem.lib.jit import address, copy, entry, fill, jit, load32, ptr, ult
 from kmem.mm import places
 from kmem.mm.codes import UP_WRONG_CACHE
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, emit, may_fail
 from kmem.mm.mm_types import kmem_cache
-from kmem.mm.mmzone import PAGE_SIZE, compound_order, kernel, page_slab, page_to_virt, virt_to_head_page
+from kmem.mm.mmzone import (
+    NR_SLAB_UNRECLAIMABLE_B,
+    PAGE_SIZE,
+    compound_order,
+    kernel,
+    mod_node_state,
+    page_slab,
+    page_to_virt,
+    virt_to_head_page,
+)
 from kmem.mm.page_alloc import alloc_pages_node
 from kmem.mm.page_free import free_pages
 from kmem.mm.slab_common import (
@@ -23,7 +33,7 @@ from kmem.mm.slab_common import (
     kmem_cache_init,
 )
 from kmem.mm.slub import flush_all, kmem_cache_free_one, shrink_node, slab_alloc_node, slab_free
-from kmem.mm.slub_debug import SLAB_STORE_USER, get_info_end, kmem_cache_debug
+from kmem.mm.slub_debug import get_info_end
 from kmem.mm.slub_freelist import get_freepointer, slab_of_page, this_cpu_slab, virt_to_slab
 from kmem.mm.slub_geometry import get_order
 from kmem.mm.slub_node import get_node
@@ -42,8 +52,12 @@ def zero_or_null(p: int) -> bool:
 @jit
 def kmalloc_large_node(k: Any, size: int, gfp: int, node: int) -> int:
     """``__kmalloc_large_node()``: whole pages, compound, for sizes above 8 KiB."""
-    p = alloc_pages_node(k, gfp | __GFP_COMP, get_order(size), max(node, 0))
-    return page_to_virt(p) if p else 0
+    order = get_order(size)
+    p = alloc_pages_node(k, gfp | __GFP_COMP, order, max(node, 0))
+    if not p:
+        return 0
+    mod_node_state(k, NR_SLAB_UNRECLAIMABLE_B, PAGE_SIZE << order)
+    return page_to_virt(p)
 
 
 @jit
@@ -77,6 +91,7 @@ def free_large_kmalloc(k: Any, p: Any, obj: int) -> None:
     order = compound_order(p)
     if order == 0:
         warn(k, places.KFREE_NOT_SLAB, obj, address(p))
+    mod_node_state(k, NR_SLAB_UNRECLAIMABLE_B, -(PAGE_SIZE << order))
     free_pages(k, p, order)
 
 
@@ -117,16 +132,21 @@ def slab_ksize(s: Any) -> int:
 
 @jit
 def krealloc(k: Any, p: int, size: int, gfp: int) -> int:
-    """``void *krealloc(const void *p, size_t new_size, gfp_t flags)``: moves only if the object is too small."""
+    """``void *krealloc(const void *p, size_t new_size, gfp_t flags)``: moves only if the object is too small.
+
+    What an object that stays has behind *size* is wiped if the boot or the caller wants memory wiped.
+    """
     if size == 0:
         kfree(k, p)
         return ZERO_SIZE_PTR
     old = ksize(k, p)
-    if not zero_or_null(p) and old >= size:
+    if not ult(old, size):
+        if k.init_on_alloc or gfp & __GFP_ZERO:
+            fill(k, p + size, 0, old - size)
         return p
     got = kmalloc_node(k, size, gfp, -1)
-    if got and not zero_or_null(p):
-        copy(k, got, p, min(old, size))
+    if got:
+        copy(k, got, p, old)
         kfree(k, p)
     return got
 
@@ -142,11 +162,13 @@ def kmem_cache_alloc(k: Any, s: Any, gfp: int, node: int) -> int:
 @jit
 def kmem_cache_free(k: Any, s: Any, obj: int) -> None:
     """``void kmem_cache_free(struct kmem_cache *s, void *x)``: with hardening or checks, to the cache it really came from."""
-    if obj == 0:
-        return
-    if k.hardened or kmem_cache_debug(s):
-        real = virt_to_slab(k, obj).slab_cache
-        if real and real != s:
+    if k.hardened or s.flags & SLAB_CONSISTENCY_CHECKS:
+        head = virt_to_head_page(k, obj)
+        if not page_slab(head):
+            warn(k, places.FREE_NOT_SLAB, obj, address(s))
+            return
+        real = slab_of_page(head).slab_cache
+        if real != s:
             tell(k, UP_WRONG_CACHE, address(s), address(real), obj, 0)
             s = real
     emit(k, KMEM_CACHE_FREE, obj, 0, 0, 0, -1, address(s), 0)
@@ -286,5 +308,5 @@ def k_scratch_free(ram: Any, p: int) -> int:
     if page_slab(head):
         kfree_object(k, p)
     else:
-        free_pages(k, head, compound_order(head))
+        free_large_kmalloc(k, head, p)
     return 0

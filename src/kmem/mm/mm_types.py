@@ -121,6 +121,7 @@ kdata = private_struct(
         ("purge_vmap_area_list", "struct list_head"),
         ("vmap_area_root", "struct rb_root"),
         ("free_vmap_area_root", "struct rb_root"),
+        ("purge_vmap_area_root", "struct rb_root"),
         ("vmap_area_cachep", "*kmem_cache"),
         ("vmap_lazy_nr", "s64"),
         ("nr_vmalloc_pages", "s64"),

@@ -74,6 +74,12 @@ def count_vm_events(k: Any, item: int, n: int) -> None:
 
 
 @jit
+def mod_node_state(k: Any, item: int, n: int) -> None:
+    """``mod_node_page_state()``: *n* more of *item* (enum node_stat_item)."""
+    k.vm_node_stat[item] = k.vm_node_stat[item] + n
+
+
+@jit
 def pfn_to_page(k: Any, pfn: int) -> Any:
     """``struct page *pfn_to_page(unsigned long pfn)``."""
     return ptr(page, _VMEMMAP + pfn * 64, k)

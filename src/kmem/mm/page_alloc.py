@@ -131,6 +131,7 @@ def prep_compound_page(p: Any, order: int) -> None:
         tail = p + i
         tail.mapping = TAIL_MAPPING
         tail.compound_head = address(p) + 1
+        tail.private = 0
     first = p + 1
     first.compound_dtor = COMPOUND_PAGE_DTOR
     first.compound_order = order
@@ -149,6 +150,7 @@ def prep_new_page(k: Any, p: Any, order: int, gfp: int) -> None:
         count_vm_events(k, EV_ZEROED, 1 << (PAGE_SHIFT + order))
     if order and gfp & __GFP_COMP:
         prep_compound_page(p, order)
+    p.compound_head = 0  # clear_page_pfmemalloc(); no page of ours remembers that it came from the reserves
 
 
 @jit
@@ -284,7 +286,7 @@ def alloc_pages_node(k: Any, gfp: int, order: int, node: int) -> Any:
             warn(k, places.ALLOC_PAGES_ORDER, order, gfp)
         return no_page(k)
     alloc_flags = WMARK_LOW | (gfp & __GFP_KSWAPD_RECLAIM)
-    if gfp_zone(gfp) == ZONE_NORMAL and k.node_data[node].node_zones[ZONE_NORMAL].managed_pages:
+    if gfp_zone(gfp) >= ZONE_NORMAL and k.node_data[node].node_zones[ZONE_NORMAL].managed_pages:
         alloc_flags |= ALLOC_NOFRAGMENT
     p = get_page_from_freelist(k, gfp, order, alloc_flags, node)
     if not p:

@@ -44,6 +44,7 @@ from kmem.mm.vm_events import EV_PGFREE
 NR_LOWORDER_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
 NR_PCP_LISTS = NR_LOWORDER_PCP_LISTS + 2
 CONFIG_PCP_BATCH_SCALE_MAX = 5
+PAGE_MAPPING_FLAGS = 3
 
 
 @jit
@@ -128,15 +129,21 @@ def free_one_block(k: Any, z: Any, pfn: int, order: int, migratetype: int, to_ta
 @jit
 def _bad_page(k: Any, p: Any) -> bool:
     """Whether a page that is being freed looks wrong (``free_page_is_bad()``); tells so."""
-    bad = p._mapcount != -1 or p.mapping != 0 or p._refcount != 0 or p.flags & PAGE_FLAGS_CHECK_AT_FREE != 0
+    bad = p._mapcount != -1 or p.mapping != 0 or p._refcount != 0 or p.memcg_data != 0
+    bad = bad or p.flags & PAGE_FLAGS_CHECK_AT_FREE != 0
     if bad:
         tell(k, UP_BAD_PAGE, page_to_pfn(p), 0, 0, 0)
+        p._mapcount = -1
     return bad
 
 
 @jit
-def free_pages_prepare(k: Any, p: Any, order: int) -> bool:
-    """``free_pages_prepare()``: undo the compound page, check, clear, wipe; False if the page must not be reused."""
+def free_pages_prepare(k: Any, p: Any, order: int, check: bool) -> bool:
+    """``free_pages_prepare()``: undo the compound page, check, clear, wipe; False if the page must not be reused.
+
+    Without CONFIG_DEBUG_VM the first page of a block that goes to a CPU's list is not checked now (*check*), but when it leaves
+    that list.
+    """
     bad = 0
     if order > 0:
         compound = page_head(p)
@@ -146,20 +153,18 @@ def free_pages_prepare(k: Any, p: Any, order: int) -> bool:
             if compound:
                 tail.compound_head = 0
                 tail.mapping = 0
-                if i == 1:
-                    tail.compound_order = 0
-                    tail._mapcount = -1
-                    tail.index = 0
-            elif _bad_page(k, tail):
+            if _bad_page(k, tail):
                 bad += 1
+                continue
             tail.flags = tail.flags & ~PAGE_FLAGS_CHECK_AT_PREP
-    if page_head(p):
-        p.flags = p.flags & ~(1 << 16)
-    if _bad_page(k, p):
+    if p.mapping & PAGE_MAPPING_FLAGS:
+        p.mapping = 0
+    if check and _bad_page(k, p):
         bad += 1
     if bad:
         return False
     p.flags = p.flags & ~PAGE_FLAGS_CHECK_AT_PREP
+    p.private = 0
     if k.init_on_free:
         fill(k, page_to_virt(p), 0, 1 << (PAGE_SHIFT + order))
     return True
@@ -202,7 +207,8 @@ def free_pcppages_bulk(k: Any, z: Any, count: int, pcp: Any, pindex: int) -> Non
             list_del(p.lru)
             count -= 1 << order
             pcp.count = pcp.count - (1 << order)
-            free_one_block(k, z, page_to_pfn(p), order, migratetype, False)
+            if not _bad_page(k, p):
+                free_one_block(k, z, page_to_pfn(p), order, migratetype, False)
             if count <= 0 or list_empty(lst):
                 break
 
@@ -244,7 +250,7 @@ def nr_pcp_free(pcp: Any, high: int, batch: int, free_high: bool) -> int:
 @jit
 def free_unref_page(k: Any, p: Any, order: int) -> None:
     """``free_unref_page()``: a block of at most order 3 (or 9) goes to the CPU's list."""
-    if not free_pages_prepare(k, p, order):
+    if not free_pages_prepare(k, p, order, False):
         return
     pfn = page_to_pfn(p)
     migratetype = get_pageblock_migratetype(k, pfn)
@@ -270,7 +276,7 @@ def free_unref_page(k: Any, p: Any, order: int) -> None:
 @jit
 def free_pages_ok(k: Any, p: Any, order: int, to_tail: bool) -> None:
     """``__free_pages_ok()``: a block goes straight to the free lists."""
-    if not free_pages_prepare(k, p, order):
+    if not free_pages_prepare(k, p, order, True):
         return
     pfn = page_to_pfn(p)
     free_one_block(k, page_zone(k, p), pfn, order, get_pageblock_migratetype(k, pfn), to_tail)

@@ -13,6 +13,7 @@ from kmem.mm.mmzone import (
     NR_PAGETABLE,
     PG_TABLE,
     count_vm_events,
+    mod_node_state,
     page_to_virt,
     pfn_to_page,
     phys_to_virt,
@@ -38,8 +39,11 @@ def entry_at(table: int, addr: int, level: int) -> int:
 
 
 @jit
-def next_table(k: Any, slot: int, alloc: bool) -> int:
-    """The table that the entry at *slot* points to, made if it is missing; 0 if there is none."""
+def next_table(k: Any, slot: int, alloc: bool, counted: bool) -> int:
+    """The table that the entry at *slot* points to, made if it is missing; 0 if there is none.
+
+    Of the kernel's own tables only those of 2 MiB entries are *counted* (``pgtable_pmd_page_ctor()``).
+    """
     entry = load64(k, slot)
     if entry & PRESENT:
         if entry & PSE:
@@ -50,8 +54,9 @@ def next_table(k: Any, slot: int, alloc: bool) -> int:
     p = alloc_pages_node(k, GFP_KERNEL | __GFP_ZERO, 0, 0)
     if not p:
         return 0
-    p.page_type = p.page_type & ~PG_TABLE
-    k.vm_node_stat[NR_PAGETABLE] = k.vm_node_stat[NR_PAGETABLE] + 1
+    if counted:
+        p.page_type = p.page_type & ~PG_TABLE
+        mod_node_state(k, NR_PAGETABLE, 1)
     count_vm_events(k, EV_PAGE_TABLE, 1)
     table = page_to_virt(p)
     store64(k, slot, virt_to_phys(table) | KERNPG_TABLE)
@@ -64,7 +69,7 @@ def find_slot(k: Any, addr: int, level: int, alloc: bool) -> int:
     table = k.swapper_pg_dir
     at = 3
     while at > level:
-        table = next_table(k, entry_at(table, addr, at), alloc)
+        table = next_table(k, entry_at(table, addr, at), alloc, at == 2)
         if not table:
             return 0
         at -= 1

@@ -23,7 +23,7 @@ class Place(NamedTuple):
     VFREE_NONEXISTENT,
     KFREE_NOT_SLAB,
 ) = range(7)
-VFREE_BAD_ADDRESS, VFREE_IN_NMI, CACHE_WRONG = range(7, 10)
+VFREE_BAD_ADDRESS, VFREE_IN_NMI, CACHE_WRONG, FREE_NOT_SLAB, IOREMAP_RAM = range(7, 12)
 
 PLACES: dict[int, Place] = {
     ALLOC_PAGES_ORDER: Place("mm/page_alloc.c", 5634, "__alloc_pages", True),
@@ -35,5 +35,7 @@ PLACES: dict[int, Place] = {
     VFREE_BAD_ADDRESS: Place("mm/vmalloc.c", 2752, "__vunmap", False),
     VFREE_IN_NMI: Place("mm/vmalloc.c", 2854, "vfree", False),
     KFREE_NOT_SLAB: Place("mm/slab_common.c", 904, "free_large_kmalloc", True),
+    FREE_NOT_SLAB: Place("mm/slab.h", 630, "virt_to_cache", True),
+    IOREMAP_RAM: Place("arch/x86/mm/ioremap.c", 211, "__ioremap_caller", True),
     CACHE_WRONG: Place("mm/slab.h", 665, "cache_from_obj", False),
 }

@@ -17,7 +17,7 @@ _TYPES = "UMEHI"
 
 
 def _pcp(mm: Mm, z: Any, cpu: int) -> int:
-    offset = getattr(mm.view.kdata, "__per_cpu_offset")[cpu]  # noqa: B009  (the dunder name is mangled only in classes)
+    offset = mm.view.per_cpu_offset(cpu)
     from kmem.mm.mm_types import per_cpu_pages
 
     return int(mm.view.ptr(per_cpu_pages, z.per_cpu_pageset._addr + offset).count) if z.managed_pages else 0

@@ -6,12 +6,16 @@ from typing import Any
 
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.abi.slab_flags import (
+    CACHE_CREATE_MASK,
+    CMPXCHG_DOUBLE,
     SLAB_ACCOUNT,
     SLAB_CACHE_DMA,
+    SLAB_FLAGS_PERMITTED,
     SLAB_HWCACHE_ALIGN,
     SLAB_KMALLOC,
     SLAB_MERGE_SAME,
     SLAB_NEVER_MERGE,
+    SLAB_NO_CMPXCHG,
     SLAB_NO_USER_FLAGS,
     SLAB_RECLAIM_ACCOUNT,
 )
@@ -26,19 +30,17 @@ from kmem.mm.mm_types import (
     kmem_cache_node,
 )
 from kmem.mm.percpu import pcpu_alloc, pcpu_free
-from kmem.mm.slub import flush_all, kmem_cache_free_one, slab_alloc_node
-from kmem.mm.slub_debug import report
+from kmem.mm.slub import discard_empty, flush_all, kmem_cache_free_one, slab_alloc_node
+from kmem.mm.slub_debug import SLUB_RED_ACTIVE, init_object, report
 from kmem.mm.slub_freelist import cpu_slab, get_freepointer, oo_objects, random_below, random_u64, virt_to_slab
 from kmem.mm.slub_geometry import align_up, calculate_alignment, calculate_sizes, set_min_and_cpu_partial
 from kmem.mm.slub_node import (
     add_partial,
-    discard_slab,
     get_node,
     inc_slabs_node,
     init_kmem_cache_node,
     new_slab,
     no_node,
-    remove_partial,
     slab_from_list,
 )
 from kmem.mm.upcalls import tell
@@ -69,6 +71,7 @@ def early_node_alloc(k: Any, s: Any, node: int) -> None:
     """``early_kmem_cache_node_alloc()``: the first object of the cache of nodes describes the cache of nodes itself."""
     sl = new_slab(k, s, 0x800, node)
     obj: int = sl.freelist
+    init_object(k, s, obj, SLUB_RED_ACTIVE)
     sl.freelist = get_freepointer(k, s, obj)
     sl.inuse = 1
     n = ptr(kmem_cache_node, obj, k)
@@ -156,6 +159,8 @@ def kmem_cache_open(k: Any, s: Any, flags: int) -> bool:
     s.random = random_u64(k) if k.hardened else 0
     if not calculate_sizes(k, s):
         return False
+    if not s.flags & SLAB_NO_CMPXCHG:
+        s.flags = s.flags | CMPXCHG_DOUBLE
     s.remote_node_defrag_ratio = 1000
     set_min_and_cpu_partial(s)
     good = k.slab_state < UP or init_cache_random_seq(k, s)
@@ -257,11 +262,10 @@ def kmem_cache_init(k: Any, boot_caches: int, names: int) -> None:
     caches = ptr(kmem_cache, boot_caches + 8192 + 512, k)
     k.kmem_cache_node = nodes
     k.kmem_cache = caches
-    flags = SLAB_HWCACHE_ALIGN | SLAB_NO_USER_FLAGS
-    create_boot_cache(k, nodes, kmalloc_name(names, 0, 0), sizeof(kmem_cache_node), flags)
+    create_boot_cache(k, nodes, kmalloc_name(names, 0, 0), sizeof(kmem_cache_node), SLAB_HWCACHE_ALIGN)
     k.slab_state = PARTIAL
     size = offsetof(kmem_cache, "node") + k.nr_node_ids * 8
-    create_boot_cache(k, caches, kmalloc_name(names, 1, 0), size, flags)
+    create_boot_cache(k, caches, kmalloc_name(names, 1, 0), size, SLAB_HWCACHE_ALIGN)
     k.kmem_cache = bootstrap(k, caches)
     k.kmem_cache_node = bootstrap(k, nodes)
     for kind in (KMALLOC_NORMAL, KMALLOC_CGROUP, KMALLOC_RECLAIM):
@@ -369,6 +373,9 @@ def kmem_cache_create(
     k: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int
 ) -> Any:
     """``kmem_cache_create_usercopy()``: a cache, or an alias of one that fits; NULL if memory is short or sizes are absurd."""
+    if flags & ~SLAB_FLAGS_PERMITTED:
+        return no_cache(k)
+    flags &= CACHE_CREATE_MASK
     if usersize == 0 and useroffset or size < usersize or size - usersize < useroffset:
         usersize = 0
         useroffset = 0
@@ -380,16 +387,16 @@ def kmem_cache_create(
             s.inuse = max(s.inuse, align_up(size, 8))
             emit(k, CACHE_CREATE, address(s), size, s.size, 0, -1, address(s), 1)
             return s
-    got = kmem_cache_zalloc(k, k.kmem_cache, GFP_KERNEL) if may_fail(k, GFP_KERNEL) else 0
-    if not got:
-        return no_cache(k)
-    s = ptr(kmem_cache, got, k)
     length = 0
     while load8(k, name + length):
         length += 1
-    own = kmalloc_from(k, length + 1, GFP_KERNEL, -1)
-    if own:
-        copy(k, own, name, length + 1)
+    own = kmalloc_from(k, length + 1, GFP_KERNEL, -1) if may_fail(k, GFP_KERNEL) else 0
+    if not own:
+        return no_cache(k)
+    copy(k, own, name, length + 1)
+    got = kmem_cache_zalloc(k, k.kmem_cache, GFP_KERNEL)
+    if got:
+        s = ptr(kmem_cache, got, k)
         s.name = own
         s.size = size
         s.object_size = size
@@ -402,8 +409,8 @@ def kmem_cache_create(
             list_add(s.list, k.slab_caches)
             emit(k, CACHE_CREATE, address(s), size, s.size, 0, -1, address(s), 0)
             return s
-        kfree_object(k, own)
-    kmem_cache_free_one(k, k.kmem_cache, got)
+        kmem_cache_free_one(k, k.kmem_cache, got)
+    kfree_object(k, own)
     return no_cache(k)
 
 
@@ -418,13 +425,10 @@ def kmem_cache_shutdown(k: Any, s: Any) -> int:
         while link != n.partial:
             sl = slab_from_list(link)
             link = link.next
-            if sl.inuse == 0:
-                remove_partial(n, sl)
-                discard_slab(k, s, sl)
-            else:
+            if sl.inuse:
                 report(k, REPORT_REMAINING, s, sl, 0)
-                busy += 1
-        busy = max(busy, n.nr_slabs)
+        discard_empty(k, s, n)
+        busy += n.nr_slabs
     return busy
 
 

@@ -20,8 +20,9 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.abi.gfp import __GFP_ZERO
-from kmem.abi.slab_flags import SLAB_POISON, SLAB_STORE_USER, SLAB_TYPESAFE_BY_RCU
-from kmem.lib.jit import fill, jit
+from kmem.abi.slab_flags import SLAB_POISON, SLAB_RED_ZONE, SLAB_STORE_USER, SLAB_TYPESAFE_BY_RCU
+from kmem.lib.jit import fill, jit, store64
+from kmem.lib.list import list_add, list_unlink
 from kmem.mm.mmzone import count_vm_events
 from kmem.mm.slub_debug import (
     TRACK_ALLOC,
@@ -49,6 +50,9 @@ from kmem.mm.slub_node import (
     unfreeze_partials,
 )
 from kmem.mm.vm_events import EV_SLAB_FASTPATH, EV_SLAB_FREE_FAST, EV_SLAB_FREE_SLOW, EV_SLAB_SLOWPATH, EV_ZEROED
+
+
+SHRINK_PROMOTE_MAX = 32
 
 
 @jit
@@ -208,6 +212,22 @@ def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int)
 
 
 @jit
+def want_init_on_alloc(k: Any, s: Any, gfp: int) -> bool:
+    """``slab_want_init_on_alloc()``: the caller asked, or the boot wants it for every object that has no state of its own."""
+    if not k.init_on_alloc:
+        return gfp & __GFP_ZERO != 0
+    if s.ctor:
+        return False
+    return gfp & __GFP_ZERO != 0 or not s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON)
+
+
+@jit
+def want_init_on_free(k: Any, s: Any) -> bool:
+    """``slab_want_init_on_free()``."""
+    return k.init_on_free != 0 and not s.ctor and not s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON)
+
+
+@jit
 def slab_alloc_node(k: Any, s: Any, gfp: int, node: int, orig_size: int) -> int:
     """``slab_alloc_node()``: an object of *s*, or 0; wiped if the caller or the boot wants it."""
     c = this_cpu_slab(k, s)
@@ -220,7 +240,9 @@ def slab_alloc_node(k: Any, s: Any, gfp: int, node: int, orig_size: int) -> int:
         obj = slab_alloc_slow(k, s, gfp, node, c, orig_size)
         if obj == 0:
             return 0
-    if gfp & __GFP_ZERO or k.init_on_alloc and not s.ctor and not s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON):
+    if want_init_on_free(k, s):
+        store64(k, obj + s.offset, 0)
+    if want_init_on_alloc(k, s, gfp):
         fill(k, obj, 0, s.object_size)
         count_vm_events(k, EV_ZEROED, s.object_size)
     return obj
@@ -275,7 +297,7 @@ def free_to_partial_list(k: Any, s: Any, sl: Any, head: int, tail: int, count: i
 @jit
 def slab_free(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None:
     """``do_slab_free()``: the chain of *count* objects from *head* to *tail*, all of slab *sl*, is free."""
-    if k.init_on_free and not s.ctor and not s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON):
+    if want_init_on_free(k, s):
         wipe_chain(k, s, head, tail)
     c = this_cpu_slab(k, s)
     if c.slab and sl == c.slab:
@@ -289,11 +311,13 @@ def slab_free(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None
 
 @jit
 def wipe_chain(k: Any, s: Any, head: int, tail: int) -> None:
-    """``slab_free_freelist_hook()`` with init_on_free: wipe each object, keeping the chain."""
+    """``slab_free_freelist_hook()`` with init_on_free: wipe each object and what lies behind it, keeping the chain."""
     obj = head
+    behind = s.size - s.inuse - (s.red_left_pad if s.flags & SLAB_RED_ZONE else 0)
     while True:
         following = get_freepointer(k, s, obj) if obj != tail else 0
         fill(k, obj, 0, s.object_size)
+        fill(k, obj + s.inuse, 0, behind)
         if obj == tail:
             return
         set_freepointer(k, s, obj, following)
@@ -331,12 +355,32 @@ def flush_all(k: Any, s: Any) -> None:
 
 
 @jit
-def shrink_node(k: Any, s: Any, n: Any) -> None:
-    """``__kmem_cache_do_shrink()``: empty partial slabs are freed (the kernel also sorts the rest by fullness)."""
+def discard_empty(k: Any, s: Any, n: Any) -> None:
+    """Free the node's empty partial slabs, the last of the list first, as ``free_partial()`` does."""
+    chain = no_slab(k)
     entry = n.partial.next
     while entry != n.partial:
         sl = slab_from_list(entry)
         entry = entry.next
         if sl.inuse == 0:
             remove_partial(n, sl)
-            discard_slab(k, s, sl)
+            sl.next = chain
+            chain = sl
+    while chain:
+        following = chain.next
+        discard_slab(k, s, chain)
+        chain = following
+
+
+@jit
+def shrink_node(k: Any, s: Any, n: Any) -> None:
+    """``__kmem_cache_do_shrink()``: empty partial slabs are freed; those with few free objects move to the front, fullest first."""
+    discard_empty(k, s, n)
+    for free in range(SHRINK_PROMOTE_MAX, 0, -1):
+        moved = n.partial.next
+        while moved != n.partial:  # a pass for each number: the slabs moved by this one are at the front, newest first
+            sl = slab_from_list(moved)
+            moved = moved.next
+            if sl.objects - sl.inuse == free:
+                list_unlink(sl.slab_list)
+                list_add(sl.slab_list, n.partial)

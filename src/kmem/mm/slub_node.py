@@ -10,16 +10,24 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.abi.gfp import (
+    __GFP_ATOMIC,
     __GFP_COMP,
     __GFP_DIRECT_RECLAIM,
     __GFP_DMA,
     __GFP_DMA32,
+    __GFP_FS,
+    __GFP_HARDWALL,
+    __GFP_HIGH,
+    __GFP_IO,
     __GFP_KSWAPD_RECLAIM,
+    __GFP_MEMALLOC,
     __GFP_NOFAIL,
     __GFP_NOMEMALLOC,
     __GFP_NORETRY,
     __GFP_NOWARN,
     __GFP_RECLAIMABLE,
+    __GFP_RETRY_MAYFAIL,
+    __GFP_THISNODE,
 )
 from kmem.abi.slab_flags import (
     SLAB_CACHE_DMA,
@@ -33,7 +41,14 @@ from kmem.lib.jit import address, container_of, fill, jit, load32, ptr
 from kmem.lib.list import list_add, list_add_tail, list_del
 from kmem.mm.codes import UP_CTOR
 from kmem.mm.mm_types import kmem_cache_node, slab
-from kmem.mm.mmzone import NR_SLAB_RECLAIMABLE_B, NR_SLAB_UNRECLAIMABLE_B, PG_SLAB, count_vm_events, page_to_nid
+from kmem.mm.mmzone import (
+    NR_SLAB_RECLAIMABLE_B,
+    NR_SLAB_UNRECLAIMABLE_B,
+    PG_SLAB,
+    count_vm_events,
+    mod_node_state,
+    page_to_nid,
+)
 from kmem.mm.page_alloc import alloc_pages_node
 from kmem.mm.page_free import free_pages
 from kmem.mm.slub_debug import (
@@ -59,7 +74,21 @@ from kmem.mm.slub_freelist import (
 from kmem.mm.upcalls import tell
 from kmem.mm.vm_events import EV_SLAB_DISCARD, EV_SLAB_NEW
 
-GFP_SLAB_MASK = 0x01 | 0x02 | 0x04
+GFP_RECLAIM_MASK = (
+    __GFP_DIRECT_RECLAIM
+    | __GFP_KSWAPD_RECLAIM
+    | __GFP_HIGH
+    | __GFP_IO
+    | __GFP_FS
+    | __GFP_NOWARN
+    | __GFP_RETRY_MAYFAIL
+    | __GFP_NOFAIL
+    | __GFP_NORETRY
+    | __GFP_MEMALLOC
+    | __GFP_NOMEMALLOC
+    | __GFP_ATOMIC
+)
+GFP_CONSTRAINT_MASK = __GFP_HARDWALL | __GFP_THISNODE
 
 
 @jit
@@ -90,7 +119,7 @@ def get_node(s: Any, node: int) -> Any:
 def account_slab(k: Any, s: Any, order: int, sign: int) -> None:
     """``account_slab()``: bytes of slab pages, by whether they can be reclaimed."""
     item = NR_SLAB_RECLAIMABLE_B if s.flags & SLAB_RECLAIM_ACCOUNT else NR_SLAB_UNRECLAIMABLE_B
-    k.vm_node_stat[item] = k.vm_node_stat[item] + sign * (4096 << order)
+    mod_node_state(k, item, sign * (4096 << order))
 
 
 @jit
@@ -168,8 +197,8 @@ def allocate_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
 
 @jit
 def new_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
-    """``new_slab()``: zone modifiers are the cache's business, not the caller's."""
-    return allocate_slab(k, s, gfp & ~GFP_SLAB_MASK, node)
+    """``new_slab()``: of the caller's mask only how hard to try counts; zones and mobility are the cache's business."""
+    return allocate_slab(k, s, gfp & (GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK), node)
 
 
 @jit

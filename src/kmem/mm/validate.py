@@ -1,12 +1,13 @@
 """Is the state of the mm consistent? Every invariant that memory must keep, recomputed from nothing but RAM.
 
-``check(mm)`` is what tests call after an operation. An invariant is a predicate over one scan; ``INVARIANTS`` names them all. A
-violation is a bug of the model, or the work of a module that wrote where it must not.
+``check(mm)`` is what tests call after an operation. An invariant is a predicate over one scan of memory; ``INVARIANTS``
+names them all. A violation is a bug of the model, or the work of a module that wrote where it must not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kmem.mm import validate_buddy, validate_slub, validate_vmalloc
@@ -19,18 +20,43 @@ if TYPE_CHECKING:
 __all__ = ["INVARIANTS", "Violation", "check", "check_view"]
 
 
-def check_view(view: View, only: frozenset[str] = frozenset()) -> list[Violation]:
+class Scans:
+    """What the predicates look at, each part made when it is first asked for."""
+
+    def __init__(self, view: View) -> None:
+        self.memory = Memory(view)
+
+    @cached_property
+    def buddy(self) -> validate_buddy.Buddy:
+        """Zones, free lists and per-cpu lists."""
+        return validate_buddy.Buddy(self.memory)
+
+    @cached_property
+    def slub(self) -> validate_slub.Slub:
+        """Caches and slabs."""
+        return validate_slub.Slub(self.memory)
+
+    @cached_property
+    def vmap(self) -> validate_vmalloc.Vmap:
+        """Areas and page tables."""
+        return validate_vmalloc.Vmap(self.buddy, self.slub)
+
+
+Invariant = Callable[[Scans], Iterable[Violation]]
+
+_PREDICATES: dict[str, Invariant] = {}
+for _of_buddy in validate_buddy.PREDICATES:
+    _PREDICATES[_of_buddy.__name__.upper()] = lambda scans, predicate=_of_buddy: predicate(scans.buddy)  # type: ignore[misc]
+for _of_slub in validate_slub.PREDICATES:
+    _PREDICATES[_of_slub.__name__.upper()] = lambda scans, predicate=_of_slub: predicate(scans.slub)  # type: ignore[misc]
+for _of_vmap in validate_vmalloc.PREDICATES:
+    _PREDICATES[_of_vmap.__name__.upper()] = lambda scans, predicate=_of_vmap: predicate(scans.vmap)  # type: ignore[misc]
+
+
+def check_view(view: View, only: Iterable[str] = ()) -> list[Violation]:
     """The violations in the RAM that *view* looks at; of the invariants *only* (all, if empty)."""
-    memory = Memory(view)
-    buddy = validate_buddy.Buddy(memory)
-    slub = validate_slub.Slub(memory)
-    vmap = validate_vmalloc.Vmap(buddy, slub)
-    found: list[Violation] = []
-    for scan, predicates in _FAMILIES:
-        for predicate in predicates:
-            if not only or predicate.__name__.upper() in only:
-                found += predicate({"buddy": buddy, "slub": slub, "vmap": vmap}[scan])
-    return found
+    scans = Scans(view)
+    return [violation for slug in only or _PREDICATES for violation in _PREDICATES[slug](scans)]
 
 
 def check(mm: Mm) -> list[Violation]:
@@ -38,18 +64,9 @@ def check(mm: Mm) -> list[Violation]:
     return check_view(mm.view)
 
 
-_FAMILIES = (
-    ("buddy", validate_buddy.PREDICATES),
-    ("slub", validate_slub.PREDICATES),
-    ("vmap", validate_vmalloc.PREDICATES),
-)
-
-
 def _alone(slug: str) -> Callable[[View], list[Violation]]:
-    return lambda view: check_view(view, frozenset({slug}))
+    return lambda view: check_view(view, [slug])
 
 
-INVARIANTS: dict[str, Callable[[View], list[Violation]]] = {
-    predicate.__name__.upper(): _alone(predicate.__name__.upper()) for _, predicates in _FAMILIES for predicate in predicates
-}
-"""Each invariant by its number, as a function of a view."""
+INVARIANTS: dict[str, Callable[[View], list[Violation]]] = {slug: _alone(slug) for slug in _PREDICATES}
+"""Each invariant by its number (``B1`` … ``T6``), as a function of a view."""

@@ -72,7 +72,10 @@ class ZoneState:
 
 
 class Buddy:
-    """All zones, and what each pfn is: ``.`` allocated, ``f`` free, ``c`` on a CPU's list, ``r`` reserved, space: in no zone."""
+    """All zones, and what each pfn is.
+
+    ``.`` allocated, ``f`` free, ``c`` on a CPU's list, ``r`` reserved, space: in no zone.
+    """
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
@@ -118,11 +121,9 @@ def b1(b: Buddy) -> Iterator[Violation]:
         counts = Counter(b.state[z.start : z.end])
         if z.z.vm_stat[0] != counts[FREE]:
             yield Violation("B1", f"{z.name}: NR_FREE_PAGES {z.z.vm_stat[0]}, {counts[FREE]} pages on the lists")
-        if z.z.managed_pages != counts[FREE] + counts[CACHED] + counts[ALLOCATED]:
-            yield Violation(
-                "B1",
-                f"{z.name}: managed {z.z.managed_pages}, but {counts[RESERVED]} of {z.end - z.start} pages are reserved",
-            )
+        there = counts[FREE] + counts[CACHED] + counts[ALLOCATED]
+        if z.z.managed_pages != there:
+            yield Violation("B1", f"{z.name}: managed {z.z.managed_pages}, but {there} pages are not reserved")
 
 
 def b2(b: Buddy) -> Iterator[Violation]:
@@ -159,11 +160,10 @@ def b5(b: Buddy) -> Iterator[Violation]:
         for pfn, kind in enumerate(b.memory.page_type)
         if kind & 0xF0000080 == 0xF0000000 and b.state[pfn] != ord(" ")
     }
-    for pfn in sorted(marked ^ heads.keys()):
-        yield Violation(
-            "B5",
-            f"pfn {pfn} is {'PageBuddy' if pfn in marked else 'not PageBuddy'} but {'on' if pfn in heads else 'not on'} a list",
-        )
+    for pfn in sorted(marked - heads.keys()):
+        yield Violation("B5", f"pfn {pfn} is PageBuddy, but on no list")
+    for pfn in sorted(heads.keys() - marked):
+        yield Violation("B5", f"pfn {pfn} is on a list, but not PageBuddy")
     private = b.memory.column("private")
     for pfn in sorted(marked & heads.keys()):
         if private[pfn] != heads[pfn]:
@@ -178,7 +178,7 @@ def b6(b: Buddy) -> Iterator[Violation]:
         for block in [*z.free, *(block for _, block in z.pcp)]:
             one, end = block.pfn, block.pfn + (1 << block.order)
             used = any(m.refcount[one:end]) or any(mapping[one:end]) or any(memcg[one:end])
-            kinds = m.page_type[one + 1 : end] + [m.page_type[one] | 0x80]
+            kinds = [m.page_type[one] | 0x80, *m.page_type[one + 1 : end]]
             flags = any(f & CHECK_AT_FREE for f in set(m.flags[one:end]))
             tails = any(link & 1 for link in m.compound_head[one:end])
             if used or flags or tails or kinds.count(NO_TYPE) != len(kinds):
@@ -214,9 +214,10 @@ def b7(b: Buddy) -> Iterator[Violation]:
 
 
 def _has_head(m: Memory, pfn: int, first: int) -> bool:
-    """Whether a referenced page before *pfn*, not before *first*, can be the head of a block that holds it."""
-    heads = (pfn & -(1 << order) for order in range(1, MAX_ORDER))
-    return any(head >= first and 0 < m.refcount[head] < 1 << 31 for head in heads)
+    """Whether the last referenced page before *pfn*, not before *first*, can be the head of a block that holds it."""
+    head = next((at for at in range(pfn - 1, first - 1, -1) if m.refcount[at]), -1)
+    size = min(head & -head if head else 1 << MAX_ORDER, 1 << (MAX_ORDER - 1))
+    return first <= head and pfn - head < size
 
 
 def pageblock_type(memory: Memory, pfn: int) -> int:

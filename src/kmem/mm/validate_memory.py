@@ -1,6 +1,7 @@
 """What the invariant checks read: the array of ``struct page`` as columns, lists and words anywhere in RAM.
 
-Nothing here uses the allocator's code. Every check scans all of memory, so that it does not repeat a mistake of the bookkeeping.
+Nothing here uses the allocator's code. Every check scans all of memory, so that it does not repeat a mistake of the
+bookkeeping.
 """
 
 from __future__ import annotations
@@ -123,5 +124,5 @@ class Memory:
 
     def percpu(self, offset: int, cpu: int) -> int:
         """``per_cpu_ptr(offset, cpu)`` as an unsigned address."""
-        base: int = getattr(self.k, "__per_cpu_offset")[cpu]  # noqa: B009  (the dunder name would be mangled here)
+        base: int = getattr(self.k, "__per_cpu_offset")[cpu]
         return (offset + base) & ((1 << 64) - 1)

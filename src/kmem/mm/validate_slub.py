@@ -138,8 +138,10 @@ def s1(b: Slub) -> Iterator[Violation]:
         for sl in b.of(cache):
             lost = sl.frozen and cache.flags & SLAB_DEBUG_FLAGS
             fits = 1 <= sl.objects <= (PAGE_SIZE << sl.order) // cache.size
-            if sl.inuse + len(sl.free) != sl.objects and not lost or not fits:
-                yield Violation("S1", f"{cache.name}: slab at pfn {sl.pfn}: inuse {sl.inuse} + free {len(sl.free)} of {sl.objects}")
+            if (sl.inuse + len(sl.free) != sl.objects and not lost) or not fits:
+                yield Violation(
+                    "S1", f"{cache.name}: slab at pfn {sl.pfn}: inuse {sl.inuse} + free {len(sl.free)} of {sl.objects}"
+                )
 
 
 def s2(b: Slub) -> Iterator[Violation]:
@@ -159,7 +161,9 @@ def s3(b: Slub) -> Iterator[Violation]:
         for sl in b.of(cache):
             free = b.free_objects(cache, sl)
             if len(set(free)) != len(free):
-                yield Violation("S3", f"{cache.name}: slab at pfn {sl.pfn}: an object is both on the slab's and on the CPU's list")
+                yield Violation(
+                    "S3", f"{cache.name}: slab at pfn {sl.pfn}: an object is both on the slab's and on the CPU's list"
+                )
 
 
 def s4(b: Slub) -> Iterator[Violation]:
@@ -171,9 +175,14 @@ def s4(b: Slub) -> Iterator[Violation]:
             here = [sl for sl in mine if b.memory.flags[sl.pfn] >> 54 == node]
             expected = sorted(sl.pfn for sl in here if not sl.frozen and sl.inuse < sl.objects)
             if sorted(partial) != expected or n.nr_partial != len(partial):
-                yield Violation("S4", f"{cache.name}: partial list {sorted(partial)} ({n.nr_partial}), slabs {expected}")
+                yield Violation(
+                    "S4", f"{cache.name}: partial list {sorted(partial)} ({n.nr_partial}), slabs {expected}"
+                )
             if n.nr_slabs != len(here) or n.total_objects != sum(sl.objects for sl in here):
-                yield Violation("S4", f"{cache.name}: nr_slabs {n.nr_slabs}, total_objects {n.total_objects}; found {len(here)} slabs")
+                yield Violation(
+                    "S4",
+                    f"{cache.name}: nr_slabs {n.nr_slabs}, total_objects {n.total_objects}; found {len(here)} slabs",
+                )
             full = sorted(sl.pfn for sl in here if not sl.frozen and sl.inuse == sl.objects)
             if sorted(cache.full[node]) != (full if cache.flags & SLAB_STORE_USER else []):
                 yield Violation("S4", f"{cache.name}: full list {sorted(cache.full[node])}, full slabs {full}")
@@ -194,7 +203,10 @@ def s5(b: Slub) -> Iterator[Violation]:
         for pfn, times in owners.items():
             sl = b.slabs.get(pfn)
             if times > 1 or sl is None or sl.cache != cache.addr or not sl.frozen:
-                yield Violation("S5", f"{cache.name}: slab at pfn {pfn} is held {times} times by CPUs, or is no frozen slab of the cache")
+                yield Violation(
+                    "S5",
+                    f"{cache.name}: slab at pfn {pfn} is held {times} times by CPUs, or is no frozen slab of the cache",
+                )
         for sl in b.of(cache):
             if sl.frozen and sl.pfn not in owners and not cache.flags & SLAB_DEBUG_FLAGS:
                 yield Violation("S5", f"{cache.name}: slab at pfn {sl.pfn} is frozen, but no CPU has it")
@@ -207,18 +219,23 @@ def geometry(object_size: int, align: int, flags: int, ctor: bool) -> dict[str, 
     padded = -(-object_size // 8) * 8
     if flags & SLAB_RED_ZONE and padded == object_size:
         padded += 8
-    outside = flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON) or ctor or flags & SLAB_RED_ZONE and object_size < 8
+    outside = flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON) or ctor or (flags & SLAB_RED_ZONE and object_size < 8)
     parts = [padded, 8 if outside else 0]
     if flags & SLAB_STORE_USER:
         parts.append(2 * TRACK_SIZE + (4 if flags & SLAB_KMALLOC else 0))
     left = -(-8 // align) * align if flags & SLAB_RED_ZONE else 0
     parts.append(8 + left if flags & SLAB_RED_ZONE else 0)
     size = -(-sum(parts) // align) * align
-    return {"inuse": padded, "offset": padded if outside else object_size // 2 // 8 * 8, "red_left_pad": left, "size": size}
+    return {
+        "inuse": padded,
+        "offset": padded if outside else object_size // 2 // 8 * 8,
+        "red_left_pad": left,
+        "size": size,
+    }
 
 
 def slab_order(size: int, cpus: int, most: int = 3) -> int:
-    """The preferred order of slabs of objects of *size*: enough objects, and then little waste, before less of either."""
+    """The order of slabs for objects of *size*: enough objects, then little waste, before less of either."""
     wanted = min(4 * (cpus.bit_length() + 1), (PAGE_SIZE << most) // size)
     for objects in range(wanted, 1, -1):
         for waste in (16, 8, 4):
@@ -278,7 +295,9 @@ def s8(b: Slub) -> Iterator[Violation]:
                 at = cache.pad + index * cache.size
                 wrong = _marks(cache, image, at, base + at in free)
                 if wrong:
-                    yield Violation("S8", f"{cache.name}: {'free' if base + at in free else 'used'} object {base + at:#x}: {wrong}")
+                    yield Violation(
+                        "S8", f"{cache.name}: {'free' if base + at in free else 'used'} object {base + at:#x}: {wrong}"
+                    )
             rest = len(image) % cache.size
             if cache.flags & SLAB_POISON and rest and image[-rest:] != b"\x5a" * rest:
                 yield Violation("S8", f"{cache.name}: slab at pfn {sl.pfn}: the bytes behind the last object")
@@ -293,7 +312,11 @@ def _marks(cache: CacheState, image: bytes, at: int, free: bool) -> str:
             return "left red zone"
         if image[at + cache.object_size : at + cache.inuse] != zone * right:
             return "right red zone"
-    if free and cache.flags & OBJECT_POISON and image[at : at + cache.object_size] != b"\x6b" * (cache.object_size - 1) + b"\xa5":
+    if (
+        free
+        and cache.flags & OBJECT_POISON
+        and image[at : at + cache.object_size] != b"\x6b" * (cache.object_size - 1) + b"\xa5"
+    ):
         return "poison"
     if cache.flags & SLAB_POISON:
         info = cache.inuse + (8 if cache.offset >= cache.inuse else 0)

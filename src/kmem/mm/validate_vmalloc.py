@@ -115,7 +115,9 @@ class Vmap:
         if not VMALLOC_START <= addr <= VMALLOC_END:
             return self.memory.word(addr)
         leaf = self.by_address().get(addr & -PAGE_SIZE)
-        value: int = struct.unpack_from("<Q", self.memory.ram.mem, leaf + addr % PAGE_SIZE)[0] if leaf is not None else 0
+        value: int = (
+            struct.unpack_from("<Q", self.memory.ram.mem, leaf + addr % PAGE_SIZE)[0] if leaf is not None else 0
+        )
         return value
 
     def by_address(self) -> dict[int, int]:
@@ -140,7 +142,10 @@ def v1(v: Vmap) -> Iterator[Violation]:
         vm = v.vm(area) if area.vm else None
         if vm is None or u64(vm.addr) != area.start or vm.size != area.end - area.start:
             yield Violation("V1", f"busy area {area.start:#x}-{area.end:#x}: its vm_struct says otherwise")
-    for name, root, listed in (("busy", v.memory.k.vmap_area_root, v.busy), ("free", v.memory.k.free_vmap_area_root, v.free)):
+    for name, root, listed in (
+        ("busy", v.memory.k.vmap_area_root, v.busy),
+        ("free", v.memory.k.free_vmap_area_root, v.free),
+    ):
         in_order, _, problems = _tree(v, u64(root.rb_node._addr), 0)
         if [area.addr for area in listed] != in_order:
             problems.append("tree and list differ")
@@ -198,7 +203,9 @@ def _gaps(v: Vmap, node: int) -> tuple[int, list[Violation]]:
     area = v.memory.view.ptr(vmap_area, node - _NODE)
     best = max(left, right, int(area.va_end - area.va_start))
     if area.subtree_max_size != best:
-        wrong.append(Violation("V3", f"free area {u64(area.va_start):#x}: subtree_max_size {area.subtree_max_size}, not {best}"))
+        wrong.append(
+            Violation("V3", f"free area {u64(area.va_start):#x}: subtree_max_size {area.subtree_max_size}, not {best}")
+        )
     return best, wrong + more
 
 
@@ -218,7 +225,9 @@ def v4(v: Vmap) -> Iterator[Violation]:
             yield Violation("V4", f"area {area.start:#x} of {size} bytes has {vm.nr_pages} pages")
         for index, pfn in enumerate(pfns):
             if mapped.get(area.start + index * PAGE_SIZE) != pfn * PAGE_SIZE:
-                yield Violation("V4", f"area {area.start:#x}: page {index} is pfn {pfn}, which is not what is mapped there")
+                yield Violation(
+                    "V4", f"area {area.start:#x}: page {index} is pfn {pfn}, which is not what is mapped there"
+                )
             if pfn in owner:
                 yield Violation("V4", f"pfn {pfn} is in the areas {owner[pfn]:#x} and {area.start:#x}")
             owner[pfn] = area.start
@@ -282,7 +291,9 @@ def t1(v: Vmap) -> Iterator[Violation]:
     )
     reclaimable, large = int(k.vm_node_stat[5]), int(k.vm_node_stat[6]) - bytes_of[False]
     if reclaimable != bytes_of[True] or not 0 <= large <= others or large % PAGE_SIZE:
-        yield Violation("T1", f"NR_SLAB {reclaimable} + {k.vm_node_stat[6]}; slabs {bytes_of}, other compound pages {others}")
+        yield Violation(
+            "T1", f"NR_SLAB {reclaimable} + {k.vm_node_stat[6]}; slabs {bytes_of}, other compound pages {others}"
+        )
     holes = memory.bytes_at(u64(k.pcpu_map), int(k.pcpu_unit_size) // 8)[int(k.pcpu_static_size) // 8 :].count(0) * 8
     if k.pcpu_free_bytes != holes:
         yield Violation("T1", f"pcpu_free_bytes {k.pcpu_free_bytes}, {holes} free in the map")

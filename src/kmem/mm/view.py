@@ -38,6 +38,10 @@ class View:
         """``page_to_pfn(page)``."""
         return (u64(page_address) - VMEMMAP_START) // 64
 
+    def per_cpu_offset(self, cpu: int) -> int:
+        """``__per_cpu_offset[cpu]``, signed."""
+        return int(getattr(self.kdata, "__per_cpu_offset")[cpu])  # noqa: B009  (the dunder name would be mangled here)
+
     def slab(self, page: Any) -> Any:
         """The same memory as ``struct slab``."""
         return self.ptr(slab, page._addr)

@@ -21,6 +21,7 @@ from kmem.mm.mmzone import PAGE_SHIFT, PAGE_SIZE, is_vmalloc_addr, kernel, page_
 from kmem.mm.page_alloc import alloc_pages_node
 from kmem.mm.page_free import free_pages
 from kmem.mm.pgtable import (
+    NX,
     PAGE_KERNEL,
     PAGE_KERNEL_NOCACHE,
     PMD_SIZE,
@@ -43,6 +44,7 @@ from kmem.mm.vmap_area import (
 
 VM_IOREMAP, VM_ALLOC, VM_MAP, VM_USERMAP, VM_DMA_COHERENT, VM_UNINITIALIZED, VM_NO_GUARD = (1 << n for n in range(7))
 VM_MAP_PUT_PAGES, VM_ALLOW_HUGE_VMAP = 0x200, 0x400
+IOREMAP_MAX_ORDER = 30
 IN_INTERRUPT = 0xFFFF00
 """Bits of the context: soft interrupt, hard interrupt, NMI."""
 
@@ -65,7 +67,7 @@ def get_vm_area_node(k: Any, size: int, align: int, flags: int, start: int, end:
     if size == 0:
         return no_area(k)
     if flags & VM_IOREMAP:
-        align = 1 << max(PAGE_SHIFT, min(fls64(size - 1), 24))
+        align = 1 << max(PAGE_SHIFT, min(fls64(size - 1), IOREMAP_MAX_ORDER))
     got = kmalloc_from(k, 64, GFP_KERNEL | __GFP_ZERO, -1)
     area = ptr(vm_struct, got, k)
     if not got:
@@ -92,9 +94,9 @@ def area_bytes(area: Any) -> int:
 
 @jit
 def remove_vm_area(k: Any, addr: int) -> Any:
-    """``remove_vm_area()``: unmap the area that begins at *addr*; it is the caller's now. NULL if there is none."""
+    """``remove_vm_area()``: unmap the area that *addr* lies in; it is the caller's now. NULL if there is none."""
     va = find_vmap_area(k, addr)
-    if not va or not va.vm or va.va_start != addr:
+    if not va or not va.vm:
         return no_area(k)
     area = va.vm
     va.vm = no_area(k)
@@ -161,7 +163,8 @@ def release_pages(k: Any, area: Any) -> None:
     pages = area.pages
     for i in range(area.nr_pages):
         free_pages(k, ptr(page, load_page(k, pages, i), k), 0)
-    k.nr_vmalloc_pages = k.nr_vmalloc_pages - area.nr_pages
+    if not area.flags & VM_MAP_PUT_PAGES:
+        k.nr_vmalloc_pages = k.nr_vmalloc_pages - area.nr_pages
     area.nr_pages = 0
 
 
@@ -216,7 +219,11 @@ def free_area_pages(k: Any, area: Any) -> None:
 def vmalloc_node_range(
     k: Any, size: int, align: int, start: int, end: int, gfp: int, prot: int, vm_flags: int, node: int
 ) -> int:
-    """``__vmalloc_node_range()``: the address of *size* mapped bytes, or 0 with a report unless ``__GFP_NOWARN``."""
+    """``__vmalloc_node_range()``: the address of *size* mapped bytes, or 0.
+
+    Too large a size and a missing area are reported unless ``__GFP_NOWARN``; a lack of pages never is, because the pages are asked for
+    with that flag.
+    """
     if size == 0:
         warn(k, places.VMALLOC_ZERO, size, 0)
         return 0
@@ -232,22 +239,19 @@ def vmalloc_node_range(
         size = (size + PMD_SIZE - 1) & ~(PMD_SIZE - 1)
     while True:
         area = get_vm_area_node(k, size, align, VM_ALLOC | VM_UNINITIALIZED | vm_flags, start, end)
-        why = NO_AREA
         if area:
-            why = alloc_area_pages(k, area, gfp, max(node, 0), prot, order)
-            if why == 0:
+            if alloc_area_pages(k, area, gfp, max(node, 0), prot, order) == 0:
                 area.flags = area.flags & ~VM_UNINITIALIZED
                 return area.addr
             remove_vm_area(k, area.addr)
             free_area_pages(k, area)
             kfree_object(k, address(area))
+        elif not gfp & __GFP_NOWARN:
+            tell(k, UP_VMALLOC_FAILED, NO_AREA, real_size, gfp, node)
         if order == 0:
-            break
+            return 0
         order = 0
         size, align = real_size, real_align
-    if not gfp & __GFP_NOWARN:
-        tell(k, UP_VMALLOC_FAILED, why, size, gfp, node)
-    return 0
 
 
 @jit
@@ -335,11 +339,13 @@ def k_vmap(ram: Any, pages: int, count: int, flags: int, prot: int) -> int:
         return 0
     for i in range(count):
         p = ptr(page, load_page(k, pages, i), k)
-        map_page(k, area.addr + (i << PAGE_SHIFT), page_to_pfn(p) << PAGE_SHIFT, prot)
+        if not map_page(k, area.addr + (i << PAGE_SHIFT), page_to_pfn(p) << PAGE_SHIFT, prot | NX):
+            remove_vm_area(k, area.addr)
+            kfree_object(k, address(area))
+            return 0
     if flags & VM_MAP_PUT_PAGES:
         area.pages = pages
         area.nr_pages = count
-        k.nr_vmalloc_pages = k.nr_vmalloc_pages + count
     emit(k, VMALLOC, area.addr, count << PAGE_SHIFT, count << PAGE_SHIFT, GFP_KERNEL, -1, 0, 0)
     return area.addr
 

@@ -105,10 +105,13 @@ def subtree_max(node: Any) -> int:
 
 
 @jit
-def find_vmap_lowest_match(k: Any, size: int, align: int, vstart: int) -> Any:
-    """``find_vmap_lowest_match()``: the lowest free range that holds the request, in O(log n)."""
+def find_vmap_lowest_match(k: Any, size: int, align: int, vstart: int, vend: int) -> Any:
+    """``find_vmap_lowest_match()``: the lowest free range that holds the request, in O(log n).
+
+    For alignments above a page only ranges are considered that hold it however they lie, unless the window is as small as the request.
+    """
     node = k.free_vmap_area_root.rb_node
-    length = size + align - 1 if align > PAGE_SIZE else size
+    length = size + align - 1 if align > PAGE_SIZE and vend - vstart != size else size
     while node:
         va = va_of(node)
         if subtree_max(node.rb_left) >= length and vstart < va.va_start:
@@ -158,10 +161,8 @@ def clip(k: Any, va: Any, start: int, size: int) -> bool:
 
 
 @jit
-def merge_or_add(k: Any, va: Any) -> None:
-    """``merge_or_add_vmap_area_augment()``: a range becomes free, joined with its neighbours."""
-    root = k.free_vmap_area_root
-    head = k.free_vmap_area_list
+def merge_or_add(k: Any, root: Any, head: Any, va: Any, augmented: bool) -> None:
+    """``__merge_or_add_vmap_area()``: into the tree at *root* and the list at *head*, joined with the neighbours that it touches."""
     after = head
     link = root.rb_node
     while link:
@@ -172,28 +173,27 @@ def merge_or_add(k: Any, va: Any) -> None:
         else:
             link = link.rb_right
     before = after.prev
+    merged = False
     if after != head:
         right = container_of(after, vmap_area, "list")
         if right.va_start == va.va_end:
             right.va_start = va.va_start
             free_va(k, va)
-            if before != head:
-                left = container_of(before, vmap_area, "list")
-                if left.va_end == right.va_start:
-                    start = left.va_start
-                    unlink_va(root, left, True)
-                    free_va(k, left)
-                    right.va_start = start
-            rb_propagate(right.rb_node)
-            return
+            va = right
+            merged = True
     if before != head:
         left = container_of(before, vmap_area, "list")
         if left.va_end == va.va_start:
+            if merged:
+                unlink_va(root, va, augmented)
             left.va_end = va.va_end
             free_va(k, va)
-            rb_propagate(left.rb_node)
-            return
-    insert_sorted(root, head, va, True)
+            va = left
+            merged = True
+    if not merged:
+        insert_sorted(root, head, va, augmented)
+    if augmented:
+        rb_propagate(va.rb_node)
 
 
 @jit
@@ -208,12 +208,13 @@ def purge_vmap_area_lazy(k: Any) -> None:
     head = k.purge_vmap_area_list
     if head.next == head:
         return
+    k.purge_vmap_area_root.rb_node = no_rb(head)
     count_vm_events(k, EV_TLB_FLUSH, 1)
     while head.next != head:
         va = container_of(head.next, vmap_area, "list")
         list_del(va.list)
         k.vmap_lazy_nr = k.vmap_lazy_nr - (va.va_end - va.va_start) // PAGE_SIZE
-        merge_or_add(k, va)
+        merge_or_add(k, k.free_vmap_area_root, k.free_vmap_area_list, va, True)
 
 
 @jit
@@ -223,7 +224,7 @@ def alloc_vmap_area(k: Any, size: int, align: int, vstart: int, vend: int) -> An
     if not va:
         return va
     for attempt in range(2):
-        free = find_vmap_lowest_match(k, size, align, vstart)
+        free = find_vmap_lowest_match(k, size, align, vstart, vend)
         if free:
             start = (max(free.va_start, vstart) + align - 1) & ~(align - 1)
             if start + size <= vend and clip(k, free, start, size):
@@ -240,10 +241,10 @@ def alloc_vmap_area(k: Any, size: int, align: int, vstart: int, vend: int) -> An
 
 @jit
 def free_vmap_area_lazy(k: Any, va: Any) -> None:
-    """``free_vmap_area_noflush()``: from busy to lazy; too many lazy ones are purged."""
+    """``free_vmap_area_noflush()``: from busy to lazy, joined with its lazy neighbours; too many are purged."""
     unlink_va(k.vmap_area_root, va, False)
     k.vmap_lazy_nr = k.vmap_lazy_nr + (va.va_end - va.va_start) // PAGE_SIZE
-    list_add_tail(va.list, k.purge_vmap_area_list)
+    merge_or_add(k, k.purge_vmap_area_root, k.purge_vmap_area_list, va, False)
     if k.vmap_lazy_nr > lazy_max_pages(k):
         purge_vmap_area_lazy(k)
 

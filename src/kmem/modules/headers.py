@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kmem.errors import HeadersMissing
 from kmem.lib.build import cache_dir
-from kmem.modules.vermagic import abi_of, series_of
+from kmem.modules.vermagic import age_of, series_of
 
 INSTALLED = Path("/lib/modules")
 FLAVOUR = "amd64"
@@ -64,7 +64,7 @@ def find(release: str = "6.1", version: str | None = None) -> Headers | None:
     if not candidates:
         return None
     # The first of equals is the installed one.
-    return max(candidates, key=lambda headers: (headers.version == version, abi_of(headers.version)))
+    return max(candidates, key=lambda headers: (headers.version == version, age_of(headers.version)))
 
 
 def require(
@@ -160,7 +160,7 @@ def relocate(tree: Path, build: Path, final: Path) -> None:
 
 def _choose(release: str, version: str | None) -> str:
     """The package to fetch: of kernel *version* if apt knows it, else the newest of *release*."""
-    pattern = f"^linux-headers-{re.escape(release)}[.][0-9][0-9A-Za-z.+~]*-[0-9]+-{FLAVOUR}$"
+    pattern = f"^linux-headers-{re.escape(release)}[.][0-9A-Za-z.+~-]*{FLAVOUR}$"
     text = _run(["apt-cache", "search", "--names-only", pattern], release)
     names = [line.split(" ")[0] for line in text.splitlines() if line.startswith("linux-headers-")]
     names = [name for name in names if series_of(name.removeprefix("linux-headers-")) == (release, FLAVOUR)]
@@ -170,7 +170,7 @@ def _choose(release: str, version: str | None) -> str:
             remedy="run `apt-get update` as root, on a Debian with this kernel, or set KMEM_HEADERS",
         )
     return max(
-        names, key=lambda name: (name == f"linux-headers-{version}", abi_of(name.removeprefix("linux-headers-")))
+        names, key=lambda name: (name == f"linux-headers-{version}", age_of(name.removeprefix("linux-headers-")))
     )
 
 

@@ -71,19 +71,27 @@ class Kallsyms:
             self._order.append((addr, size, name))
             self._starts = None
             return
-        known = self._modules.get(module)
-        if known is None:
-            known = self._modules[module] = _Module((TextRegion(addr, size, size),))
-        elif not any(region.base <= addr < region.base + region.size for region in known.regions):
-            known.regions += (TextRegion(addr, size, size),)
-        symbols = [(known.names[i], value) for i, value in enumerate(known.values)]
-        known.load([*symbols, (name, addr)])
+        known = self._modules.get(module, _Module(()))
+        regions = known.regions
+        if not any(region.base <= addr < region.base + region.size for region in regions):
+            regions += (TextRegion(addr, size, size),)
+        self.add_module(module, regions, [*zip(known.names, known.values, strict=True), (name, addr)])
 
     def add_module(self, name: str, regions: Iterable[TextRegion], symbols: Iterable[tuple[str, int]]) -> None:
         """Make a module's (name, value) pairs known, in the order of its symbol table, instead of those before."""
         module = _Module(tuple(region for region in regions if region.size))
         module.load(symbols)
         self._modules[name] = module
+
+    def mark(self) -> tuple[dict[str, tuple[int, int]], list[tuple[int, int, str]], dict[str, _Module]]:
+        """The table as it is now, for `rewind` when the kernel goes back to a snapshot."""
+        return dict(self._kernel), list(self._order), dict(self._modules)
+
+    def rewind(self, mark: tuple[dict[str, tuple[int, int]], list[tuple[int, int, str]], dict[str, _Module]]) -> None:
+        """Return to what was known when `mark` was called."""
+        kernel, order, modules = mark
+        self._kernel, self._order, self._modules = dict(kernel), list(order), dict(modules)
+        self._starts = None
 
     def remove_module(self, name: str) -> None:
         """Forget a module's symbols."""

@@ -4,13 +4,15 @@ run.
 In the kernel's order: format, version magic and licence, layout, memory, symbols, relocations, code patching, page
 permissions, parameters. Nothing of the module runs here: the caller applies `Module.settings`, calls init, then
 `Module.init_done`.
+
+Not modelled: live patches (refused), the check for two exports of one name, the warning about modules without
+retpolines (the CPU of the model needs none).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kmem.abi.exports import export
 from kmem.errors import InputError, ModuleFormatError
 from kmem.machine.fault import AccessFault
 from kmem.modules.alternatives import CPU_FEATURES
@@ -62,6 +64,8 @@ def load_module(
     except ModuleFormatError as error:
         env.printk(KERN_ERR, error.message)
         raise
+    if info.get("livepatch") is not None:
+        raise ModuleFormatError(f"{name}: a live patch, which kmem does not apply", remedy="give a driver, not a patch")
     _check_writable_code(elf, name)
     taints = _taint(env, name, info, elf.signed)
     placement = place(elf)
@@ -240,6 +244,8 @@ class _Loading:
         (``find_symbol``).
         """
         if not self.info.gpl_compatible:
+            from kmem.abi.exports import export
+
             kernels = export(name, self.env.release.name)
             if kernels is not None and kernels.gpl_only:
                 return None

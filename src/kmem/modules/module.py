@@ -5,22 +5,24 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kmem.machine.fault import AccessFault
-from kmem.modules.dwarf import Inlines
 from kmem.modules.elf import SHF_EXECINSTR, STT_FUNC, Elf
 from kmem.modules.env import LoadEnv
 from kmem.modules.fixups import Patched
 from kmem.modules.kallsyms import TextRegion
 from kmem.modules.layout import Region
-from kmem.modules.lines import Lines, SourceLine
 from kmem.modules.modinfo import ModInfo
 from kmem.modules.orc import OrcTable
 from kmem.modules.params import KernelParam, Setting
 from kmem.modules.tables import BUG_ENTRY_SIZE, EXTABLE_ENTRY_SIZE, BugEntry, ExceptionEntry, Export
 from kmem.modules.taint import module_taint_letters
 from kmem.modules.this_module import MODULE_STATE_COMING, MODULE_STATE_GOING, MODULE_STATE_LIVE, MODULE_STATE_UNFORMED
+
+if TYPE_CHECKING:
+    from kmem.modules.dwarf import Inlines
+    from kmem.modules.lines import Lines, SourceLine
 
 
 class ModuleSymbol(NamedTuple):
@@ -167,6 +169,15 @@ class Module:
         self.env.module_memfree(self.core.base)
         self.core.base = 0
 
+    def mark(self) -> tuple[int, int, Region, int]:
+        """What of this object changes while the module lives; for `rewind` when the kernel goes back to a snapshot."""
+        return self.core.base, self.init.base, self.init.region, self.state
+
+    def rewind(self, mark: tuple[int, int, Region, int]) -> None:
+        """Return to the state that `mark` gave. Memory and kallsyms are the caller's business."""
+        self.core.base, self.init.base, self.init.region, self.state = mark
+        self.__dict__.pop("_exceptions", None)
+
     @property
     def refcount(self) -> int:
         """``mod->refcnt`` as it stands in memory: 1 for a live module that nobody uses, 2 while init runs."""
@@ -222,10 +233,14 @@ class Module:
     @cached_property
     def lines(self) -> Lines:
         """The module's line numbers, read from its DWARF when first asked."""
+        from kmem.modules.lines import Lines
+
         return Lines(self.elf)
 
     @cached_property
     def _inlines(self) -> Inlines:
+        from kmem.modules.dwarf import Inlines
+
         return Inlines(self.elf, self.lines)
 
     @cached_property

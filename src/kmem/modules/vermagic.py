@@ -7,11 +7,10 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from kmem.abi.exports import export
 from kmem.errors import ModuleFormatError
 from kmem.modules.modinfo import ModInfo
 
-_DEBIAN = re.compile(r"(\d+\.\d+)[\w.+~]*-(\d+)-([\w-]+)")
+_DEBIAN = re.compile(r"(\d+\.\d+)\.[\w.+~]*(?:-\d+)?-([a-z][a-z0-9-]*)")
 
 
 class ReleaseInfo(Protocol):
@@ -31,13 +30,14 @@ class ReleaseInfo(Protocol):
 def series_of(version: str) -> tuple[str, str] | None:
     """Series and flavour of a Debian kernel release: ("6.1", "amd64") of 6.1.0-56-amd64; None for other kernels."""
     match = _DEBIAN.fullmatch(version)
-    return (match[1], match[3]) if match else None
+    return (match[1], match[2]) if match else None
 
 
-def abi_of(version: str) -> int:
-    """Debian's counter of incompatible updates: 56 of 6.1.0-56-amd64; -1 for other kernels."""
-    match = _DEBIAN.fullmatch(version)
-    return int(match[2]) if match else -1
+def age_of(version: str) -> tuple[int, ...]:
+    """What sorts the updates of one series and flavour: (6, 1, 0, 56) of 6.1.0-56-amd64, (6, 12, 41, 13) of
+    6.12.41+deb13-amd64."""
+    series = series_of(version)
+    return tuple(map(int, re.findall(r"\d+", version.removesuffix(series[1])))) if series else ()
 
 
 def check_vermagic(module: str, info: ModInfo, versions: dict[str, int] | None, release: ReleaseInfo) -> str:
@@ -57,6 +57,8 @@ def check_vermagic(module: str, info: ModInfo, versions: dict[str, int] | None, 
         )
     other, _, other_tail = given.partition(" ")
     if other_tail == tail:
+        from kmem.abi.exports import export
+
         ours = export("module_layout", release.name)
         if versions is not None and ours is not None and versions.get("module_layout") == ours.crc:
             return ""

@@ -41,14 +41,17 @@ def comparison_text(rows: Sequence[Mapping[str, Any]], context: str, machine: st
     parts = [f"{machine}, called in {context} context"]
     for asked, of_size in groupby(rows, key=lambda row: int(row["asked"])):
         group = list(of_size)
-        parts.append(ink("bold", f"{size(asked)} ({asked} bytes)"))
+        short = size(asked)
+        parts.append(ink("bold", f"{asked} bytes" if short == str(asked) else f"{short} ({asked} bytes)"))
         for title, columns in TABLES.items():
             lines = table(
                 (title, *(heading for heading, _ in columns)),
                 [(row["call"], *(_cell(row, name) for _, name in columns)) for row in group],
             )
             parts.append("\n".join([ink("bold", lines[0]), *lines[1:]]))
-    parts.append("next: kmem compare --size 4M --context spinlock; kmem boot --proc slabinfo")
+    parts.append(
+        "next: kmem compare --config plain --context spinlock   (nothing zeroed unasked; calls that may not sleep)"
+    )
     return "\n\n".join(parts)
 
 

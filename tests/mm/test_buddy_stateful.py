@@ -1,0 +1,139 @@
+"""The page allocator against a set of pages in use, with every invariant after every step."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kmem.abi.gfp import (
+    __GFP_COMP,
+    __GFP_DMA,
+    __GFP_NORETRY,
+    __GFP_NOWARN,
+    __GFP_RECLAIMABLE,
+    GFP_ATOMIC,
+    GFP_DMA32,
+    GFP_HIGHUSER_MOVABLE,
+    GFP_KERNEL,
+    GFP_NOWAIT,
+)
+from kmem.mm.validate import check_view
+from kmem.mm.vm_events import EV_PGALLOC_FAIL
+from tests.mm.booted import MIB, BootedMm
+from tests.naive.pages import PagesInUse, may_succeed
+
+BUDDY = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B11", "B12", "B13", "B14")
+QUIET = __GFP_NOWARN | __GFP_NORETRY
+MASKS = (
+    GFP_KERNEL,
+    GFP_KERNEL | __GFP_COMP,
+    GFP_ATOMIC,
+    GFP_NOWAIT,
+    GFP_KERNEL | __GFP_DMA,
+    GFP_KERNEL | GFP_DMA32,
+    GFP_HIGHUSER_MOVABLE,
+    GFP_KERNEL | __GFP_RECLAIMABLE,
+)
+orders = st.integers(0, 10)
+masks = st.sampled_from(MASKS)
+
+
+class BuddyMachine(RuleBasedStateMachine):
+    """Allocates and frees blocks on two CPUs."""
+
+    @initialize(config=st.sampled_from(("plain", "debian")))
+    def boot(self, config: str) -> None:
+        self.mm = BootedMm(config, ram=96 * MIB)
+        self.pages = PagesInUse()
+        self.cpu = 0
+
+    @rule(cpu=st.integers(0, 1))
+    def switch(self, cpu: int) -> None:
+        self.cpu = cpu
+        self.mm.on_cpu(cpu)
+
+    @rule(order=orders, gfp=masks, count=st.integers(1, 12))
+    def alloc(self, order: int, gfp: int, count: int) -> None:
+        for _ in range(count):
+            expected = bool(gfp & 0x400) or may_succeed(self.mm.view, gfp, order, self.cpu)
+            page = self.mm.alloc_pages(gfp | QUIET, order)
+            assert bool(page) == expected or gfp & 0x400
+            if page:
+                self.pages.take(self.mm.view.pfn(page), order, gfp)
+
+    @rule(order=orders, gfp=masks)
+    def exhaust(self, order: int, gfp: int) -> None:
+        for _ in range(3000):
+            page = self.mm.alloc_pages(gfp | QUIET, order)
+            if not page:
+                assert gfp & 0x400 or not may_succeed(self.mm.view, gfp, order, self.cpu)
+                break
+            self.pages.take(self.mm.view.pfn(page), order, gfp)
+
+    @precondition(lambda self: self.pages.order)
+    @rule(data=st.data(), count=st.integers(1, 40))
+    def free(self, data: st.DataObject, count: int) -> None:
+        for _ in range(min(count, len(self.pages.order))):
+            live = sorted(self.pages.order)
+            pfn = live[data.draw(st.integers(0, len(live) - 1), label="which")]
+            order = self.pages.give(pfn)
+            self.mm.free_pages(self.mm.view.page(pfn)._addr & (1 << 64) - 1, order)
+
+    @precondition(lambda self: self.pages.order)
+    @rule(every=st.integers(1, 5))
+    def free_many(self, every: int) -> None:
+        for pfn in sorted(self.pages.order)[::every]:
+            order = self.pages.give(pfn)
+            self.mm.free_pages(self.mm.view.page(pfn)._addr & (1 << 64) - 1, order)
+
+    @rule()
+    def drain(self) -> None:
+        self.mm.drain()
+        assert self.mm.drain() == 0
+
+    @rule(order=st.integers(4, 8))
+    def fail_without_a_trace(self, order: int) -> None:
+        if not may_succeed(self.mm.view, GFP_NOWAIT, order, self.cpu):
+            before = self.mm.ram.hash()
+            assert self.mm.alloc_pages(GFP_NOWAIT | QUIET, order) == 0
+            events = self.mm.view.kdata.vm_events
+            events[EV_PGALLOC_FAIL] = events[EV_PGALLOC_FAIL] - 1
+            assert self.mm.ram.hash() == before
+
+    @invariant()
+    def consistent(self) -> None:
+        if hasattr(self, "mm"):
+            assert check_view(self.mm.view, BUDDY) == []
+
+    def teardown(self) -> None:
+        if not hasattr(self, "mm"):
+            return
+        fresh = BootedMm(self.mm.config.config, ram=96 * MIB)
+        for pfn in sorted(self.pages.order):
+            self.mm.free_pages(self.mm.view.page(pfn)._addr & (1 << 64) - 1, self.pages.order[pfn])
+        for mm in (fresh, self.mm):
+            mm.drain()
+        assert free_blocks(self.mm) == free_blocks(fresh)  # B8: freeing everything undoes every split
+        assert self.mm.upcalls.keys() <= {"UP_OUT_OF_MEMORY"}
+        for mm in (fresh, self.mm):
+            mm.ram.close()
+
+
+def free_blocks(mm: BootedMm) -> list[tuple[int, int]]:
+    """(pfn, order) of every free block."""
+    found = []
+    for z in mm.view.zones():
+        for order in range(11):
+            for mt in range(4):
+                head = z.free_area[order].free_list[mt]
+                link = head.next
+                while link != head:
+                    found.append((mm.view.pfn(link._addr - 8), order))
+                    link = link.next
+    return sorted(found)
+
+
+BuddyMachine.TestCase.settings = settings(max_examples=12, stateful_step_count=30)
+TestBuddy = pytest.mark.slow(BuddyMachine.TestCase)
