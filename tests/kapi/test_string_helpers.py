@@ -57,6 +57,7 @@ def test_memcpy_and_pad(k: FakeHost) -> None:
 
 def test_escaping_only_some_characters() -> None:
     assert string_escape(b"a\nb", ESCAPE_HEX, b"\n") == rb"a\x0ab"
+    assert string_escape(b"a\0", ESCAPE_HEX, b"b") == rb"a\x00"
     assert string_escape(b"a/b", ESCAPE_HEX | ESCAPE_NAP | ESCAPE_APPEND, b"/") == rb"a\x2fb"
     assert string_escape(b"\xe9", ESCAPE_HEX | ESCAPE_NAP) == rb"\xe9"
     assert string_escape(b"\xe9", ESCAPE_HEX | ESCAPE_NP) == b"\xe9"

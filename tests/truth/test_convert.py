@@ -142,7 +142,7 @@ def test_a_burst_is_reduced_to_orders() -> None:
     facts = {key: value for (_, key), value in read("burst", burst_lines(), size="64").items()}
     assert facts["objects per slab"] == 4
     assert facts["order within a fresh slab"] == "ascending"
-    assert facts["B starts in the slab of A's last object (if seen)"] == "yes"
+    assert "B starts in the slab of A's last object (if seen)" not in facts, "A has filled its last slab"
     assert facts["B takes each slab's freed objects last-in first-out"] == "yes"
     assert facts["freed objects that came back, as counted"] == "yes"
     assert facts["C takes each slab last-in first-out or fresh"] == "yes"

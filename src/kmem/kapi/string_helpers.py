@@ -40,7 +40,8 @@ def escape_flags(letters: bytes) -> int:
 
 def _escape(c: int, flags: int, only: bytes) -> bytes:
     plain = bytes([c])
-    in_dict = c in only
+    # C looks with strchr(), which finds the NUL that ends the set.
+    in_dict = bool(only) and (c in only or not c)
     if only and not (flags & ESCAPE_APPEND or in_dict):
         return plain
     if not (flags & ESCAPE_APPEND and in_dict):
