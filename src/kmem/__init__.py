@@ -1,4 +1,6 @@
-"""kmem: Linux kernel memory on your desk. The public names, and nothing else; each is imported when it is first used."""
+"""kmem: Linux kernel memory on your desk. The public names, and nothing else; each is imported when it is first
+used.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """``kmem compare``: what the allocation functions really do, each row an experiment on a booted machine.
 
-Every experiment starts from the same snapshot. Memory is dirtied first, so that an allocation that is not wiped shows what was there.
-Whether a call may sleep is found by making it with preemption disabled; which function frees the memory, by trying all of them; the
-largest size, by bisection. Nothing here knows the answers.
+Every experiment starts from the same snapshot. Memory is dirtied first, so that an allocation that is not wiped shows
+what was there. Whether a call may sleep is found by making it with preemption disabled; which function frees the
+memory, by trying all of them; the largest size, by bisection. Nothing here knows the answers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from kmem.mm.vm_events import (
     EV_TLB_FLUSH,
     EV_ZEROED,
 )
+import itertools
 
 if TYPE_CHECKING:
     from kmem.kernel import Kernel
@@ -90,7 +91,9 @@ class Row:
 
 
 class Lab:
-    """A booted machine at a snapshot. *trouble* collects what the kernel complained about since the last experiment began."""
+    """A booted machine at a snapshot. *trouble* collects what the kernel complained about since the last experiment
+    began.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self.k = kernel
@@ -175,7 +178,7 @@ def _describe(k: Kernel, p: int, size: int) -> tuple[int, str, int, int]:
     pages = ((p + max(size, 1) - 1) >> 12) - (p >> 12) + 1
     if mm.is_vmalloc_addr(p):
         frames = [mm.phys_of((p & -PAGE) + n * PAGE) >> 12 for n in range(pages)]
-        runs = 1 + sum(b != a + 1 for a, b in zip(frames, frames[1:], strict=False))
+        runs = 1 + sum(b != a + 1 for a, b in itertools.pairwise(frames))
         return pages * PAGE, "pages", pages, runs
     s = mm.slab_of(p)
     if s:

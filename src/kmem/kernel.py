@@ -4,8 +4,8 @@
     p = k.kmalloc(64, kmem.GFP_KERNEL); k.write(p, b"hello"); k.kfree(p)
     m = k.insmod("driver.ko", count=3); m.rmmod()
 
-`Kernel` is also what the exported functions (`kmem.kapi.host.Host`), the module loader (`kmem.modules.env.LoadEnv`) and the crash
-reports (`kmem.kapi.crash.CrashHost`) see.
+`Kernel` is also what the exported functions (`kmem.kapi.host.Host`), the module loader (`kmem.modules.env.LoadEnv`)
+and the crash reports (`kmem.kapi.crash.CrashHost`) see.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Kernel:
 
     def _percpu(self, name: str) -> int:
         found = export(name, self.release.name)
-        assert found is not None and found.kind == "A", name
+        assert found is not None, name
         return found.address
 
     def _per_cpu(self) -> None:
@@ -153,7 +153,8 @@ class Kernel:
         )
 
     def rollback(self) -> None:
-        """Return to the last snapshot: memory in 0.05 ms whatever its size, and the log, the time and the modules with it.
+        """Return to the last snapshot: memory in 0.05 ms whatever its size, and the log, the time and the modules with
+        it.
 
         Findings and events that were made since then stay: they happened.
         """
@@ -385,8 +386,8 @@ class Kernel:
     def insmod(self, file: str | Path | bytes, **params: object) -> LoadedModule:
         """Load a module and run its init. *file* is a path (or the bytes) of a ``.ko``; *params* are its parameters.
 
-        Raises InitFailed if init returns an error (the module is gone then), ModuleFormatError and others for files that cannot be loaded,
-        TaskDied if init crashed (the report is in the log and in `findings`).
+        Raises InitFailed if init returns an error (the module is gone then), ModuleFormatError and others for files
+        that cannot be loaded, TaskDied if init crashed (the report is in the log and in `findings`).
         """
         from kmem.modules.image import read_module
 
@@ -437,10 +438,7 @@ class Kernel:
     def _describe(self, allocation: Allocation) -> None:
         """Where a new allocation lies and how many physically contiguous runs it has."""
         event = allocation.event
-        if event.kind == "mm_page_alloc":
-            address = PAGE_OFFSET + (event.ptr << 12)
-        else:
-            address = event.ptr
+        address = PAGE_OFFSET + (event.ptr << 12) if event.kind == "mm_page_alloc" else event.ptr
         allocation.region = self.site.region(address)
         allocation.address = address
         allocation.site = self.site.call_site(event.call_site)
@@ -522,7 +520,9 @@ def _text(value: object) -> str:
 def boot(
     release: str = "6.1", ram: str | int = "512M", cpus: int = 2, seed: int = 0, config: str = "debian", **more: Any
 ) -> Kernel:
-    """Boot a machine. *ram* in bytes or with a K, M, G or T; *config* plain, debian or debug; *more* as in `BootConfig`."""
+    """Boot a machine. *ram* in bytes or with a K, M, G or T; *config* plain, debian or debug; *more* as in
+    `BootConfig`.
+    """
     size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
     budget = more.pop("budget", 100_000_000)
     return Kernel(configuration(config, release=release, ram=size, cpus=cpus, seed=seed, **more), budget=budget)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What ``kmem run`` was asked to do. *path* is a ``.ko``, or source for :func:`find_module`; *parameters* are module parameters (None: given without ``=``)."""
+    """What ``kmem run`` was asked to do. *path* is a ``.ko``, or source for :func:`find_module`; *parameters* are
+    module parameters (None: given without ``=``).
+    """
 
     path: str
     parameters: dict[str, str | None] = field(default_factory=dict)

@@ -6,7 +6,9 @@ PAGE = 4096
 
 
 class AddressSpace:
-    """Ranges in [*start*, *end*). Freed ones wait until more than *lazy_pages* pages wait; then all become free at once."""
+    """Ranges in [*start*, *end*). Freed ones wait until more than *lazy_pages* pages wait; then all become free at
+    once.
+    """
 
     def __init__(self, start: int, end: int, lazy_pages: int) -> None:
         self.start, self.end, self.lazy_pages = start, end, lazy_pages

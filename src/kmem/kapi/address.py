@@ -11,9 +11,10 @@ from kmem.kapi.host import Host
 def __virt_addr_valid(k: Host, x: int) -> bool:
     """``bool __virt_addr_valid(unsigned long x)``
 
-    arch/x86/mm/physaddr.c, 6.1. Whether *x* lies in the direct map or the kernel image, on a page that has a ``struct page``.
+    arch/x86/mm/physaddr.c, 6.1. Whether *x* lies in the direct map or the kernel image, on a page that has a ``struct
+    page``.
     """
     phys = x - START_KERNEL_MAP if x >= START_KERNEL_MAP else x - PAGE_OFFSET
     if x >= START_KERNEL_MAP and phys >= 1 << 30:
         return False
-    return 0 <= phys and phys >> 12 < k.mm.max_pfn()
+    return phys >= 0 and phys >> 12 < k.mm.max_pfn()

@@ -1,7 +1,7 @@
 """What the running code may do: preemption count and interrupt flag, where the kernel keeps them.
 
-``__preempt_count`` is a per-cpu word (arch/x86/include/asm/preempt.h): preemption, soft and hard interrupt and NMI counts, with bit 31
-inverted "need resched". The interrupt flag is the CPU's own.
+``__preempt_count`` is a per-cpu word (arch/x86/include/asm/preempt.h): preemption, soft and hard interrupt and NMI
+counts, with bit 31 inverted "need resched". The interrupt flag is the CPU's own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Word(Protocol):
 class CpuContext:
     """The context of the CPU whose ``__preempt_count`` is at *count_at*.
 
-    *flags* and *set_flags* read and write EFLAGS. Complaints go to *on_sleep(function, file, line)* and *on_schedule()*.
+    *flags* and *set_flags* read and write EFLAGS. Complaints go to *on_sleep(function, file, line)* and
+    *on_schedule()*.
     """
 
     def __init__(self, mem: Word, count_at: int, flags: Callable[[], int], set_flags: Callable[[int], None]) -> None:

@@ -1,4 +1,6 @@
-"""What the mm asks for while it runs: warnings, reports, constructors. One method for each code of :mod:`kmem.mm.codes`."""
+"""What the mm asks for while it runs: warnings, reports, constructors. One method for each code of
+:mod:`kmem.mm.codes`.
+"""
 
 from __future__ import annotations
 
@@ -274,7 +276,8 @@ class Diagnose:
         """Objects of a slab that are not on its free list."""
         view, size = self.k.mm.view, report.cache.size
         s = view.slab(view.ptr(slab, report.slab.address)).slab_cache
-        free, fp = set(), report.slab.freelist
+        free: set[int] = set()
+        fp = report.slab.freelist
         while fp and fp not in free and len(free) <= report.slab.objects:
             free.add(fp)
             fp = self._free_pointer(s, fp)

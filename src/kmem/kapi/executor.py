@@ -1,7 +1,7 @@
 """Running guest code for the kernel: calls in, traps out, and what happens when an instruction faults.
 
-A call ends in one of three ways: it returns; the task dies (:class:`TaskDied`), after the kernel's own report is in the log; or the run
-cannot go on because kmem lacks something (:class:`kmem.errors.UnsupportedSymbol`).
+A call ends in one of three ways: it returns; the task dies (:class:`TaskDied`), after the kernel's own report is in
+the log; or the run cannot go on because kmem lacks something (:class:`kmem.errors.UnsupportedSymbol`).
 """
 
 from __future__ import annotations

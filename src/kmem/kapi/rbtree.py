@@ -183,7 +183,8 @@ def __rb_erase_color(k: Host, parent: int, root: int, augment_rotate: int) -> Gu
     """``void __rb_erase_color(struct rb_node *parent, struct rb_root *root,
     void (*augment_rotate)(struct rb_node *old, struct rb_node *new))``
 
-    lib/rbtree.c, 6.1. Restores the colours after the inlines have unlinked a black node that had no child below *parent*.
+    lib/rbtree.c, 6.1. Restores the colours after the inlines have unlinked a black node that had no child below
+    *parent*.
     """
     return (yield from _Tree(k, root, augment_rotate).erase_fixup(0, parent))
 

@@ -1,6 +1,8 @@
-"""Where the kernel stands when something goes wrong: registers, call trace, the module code to look at, and the reports.
+"""Where the kernel stands when something goes wrong: registers, call trace, the module code to look at, and the
+reports.
 
-The values that `kmem.kapi.crash` prints come from here. Everything is found when it is asked for; a run without a report pays nothing.
+The values that `kmem.kapi.crash` prints come from here. Everything is found when it is asked for; a run without a
+report pays nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _ALLOCATORS = ("kmem_cache_alloc", "kmem_cache_alloc_node", "kmem_cache_alloc_bu
 
 @dataclass(frozen=True, slots=True)
 class CallSite:
-    """A place in module code: the return address of a call. Keeps the module, so that it can be shown after unloading."""
+    """A place in module code: the return address of a call. Keeps the module, so that it can be shown after
+    unloading.
+    """
 
     address: int
     module: Any
@@ -37,7 +41,9 @@ class CallSite:
     back: int = 1
 
     def source(self) -> tuple[str, int]:
-        """File and line, innermost code of the module's own (not of a kernel header that was inlined); empty if unknown."""
+        """File and line, innermost code of the module's own (not of a kernel header that was inlined); empty if
+        unknown.
+        """
         if self.module is None:
             return "", 0
         at = self.address - self.back
@@ -73,26 +79,12 @@ class CrashSite:
         self.k = k
         self.crash = CrashState()
         self.kmem_cache = kmem_cache
+        self.log, self.release, self.regions = k.log, k.release, k.release.addresses
         self._regs: Regs | None = None
         self._cr2 = 0
         self._sites: dict[tuple[int, int], CallSite] = {}
 
     # values (CrashHost)
-
-    @property
-    def log(self) -> Any:
-        """The kernel log."""
-        return self.k.log
-
-    @property
-    def release(self) -> Any:
-        """The release."""
-        return self.k.release
-
-    @property
-    def regions(self) -> Any:
-        """The address map."""
-        return self.k.release.addresses
 
     def regs(self) -> Regs:
         """Registers at the fault that is being reported, or at the call that is being served."""
@@ -206,7 +198,9 @@ class CrashSite:
         return [address for address, reliable in self._unwound(self.regs()) if reliable]
 
     def export(self, ended: bool = False) -> str:
-        """Name of the exported function that is being served; with *ended*, of the one in which the run has just ended."""
+        """Name of the exported function that is being served; with *ended*, of the one in which the run has just
+        ended.
+        """
         if not (self.k._executor and (ended or self.k.executor.cpu.depth)):
             return ""
         symbol = self.k.kallsyms.lookup(self.k.executor.traps.stub)
@@ -274,7 +268,9 @@ class CrashSite:
     # reports
 
     def fault(self, fault: Fault, in_mm: bool) -> None:
-        """Print the oops of *fault*; *in_mm*: the allocator followed a bad free pointer for the function that is being served."""
+        """Print the oops of *fault*; *in_mm*: the allocator followed a bad free pointer for the function that is being
+        served.
+        """
         from kmem.kapi import crash
         from kmem.kapi.kernel_text import kernel_text
 
@@ -336,7 +332,9 @@ class CrashSite:
             self._regs = None
 
     def sleeping(self, function: str, file: str, line: int) -> None:
-        """``might_sleep()`` where sleeping is forbidden. Kernels with CONFIG_DEBUG_ATOMIC_SLEEP print it; it is a finding anyway."""
+        """``might_sleep()`` where sleeping is forbidden. Kernels with CONFIG_DEBUG_ATOMIC_SLEEP print it; it is a
+        finding anyway.
+        """
         text: list[str] = []
         if self.k.config.get("CONFIG_DEBUG_ATOMIC_SLEEP"):
             from kmem.kapi import bug

@@ -1,11 +1,11 @@
 """Where exported symbols lie in the simulated kernel, and how a name becomes an address.
 
-Functions have the addresses that they have in the release's own image (without KASLR), so that reports name them as a real kernel does. At
-each lies either guest code or a 16-byte stub that traps to Python. Variables lie at their real addresses too, except those that the
-mm keeps in ``kdata``. A symbol is placed when it is first asked for.
+Functions have the addresses that they have in the release's own image (without KASLR), so that reports name them as a
+real kernel does. At each lies either guest code or a 16-byte stub that traps to Python. Variables lie at their real
+addresses too, except those that the mm keeps in ``kdata``. A symbol is placed when it is first asked for.
 
-An exported function that kmem does not have yet gets a stub as well: loading a module that merely links to it is no error, calling
-it ends the run.
+An exported function that kmem does not have yet gets a stub as well: loading a module that merely links to it is no
+error, calling it ends the run.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Symbols:
 
     def _place_code(self, name: str, entry: Entry | None, address: int, size: int) -> int:
         need = len(entry.code) if isinstance(entry, Code) else STUB_SIZE
-        if not KERNEL_TEXT <= address < _OWN_TEXT or need > max(size, STUB_SIZE) and not isinstance(entry, Export):
+        if not KERNEL_TEXT <= address < _OWN_TEXT or (need > max(size, STUB_SIZE) and not isinstance(entry, Export)):
             self._text = -(-self._text // STUB_SIZE) * STUB_SIZE
             address, self._text = self._text, self._text + need
             size = need

@@ -1,8 +1,8 @@
 """Compile the model once, keep the object code, load it without Numba.
 
-``python -m kmem.lib.build [RELEASE]`` compiles with a progress line (about 20 s) into the user's cache; a run finds it there by a
-key made of the model's source, the release's layout and the versions of the tools, loads it with llvmlite alone (about 50 ms)
-and compiles only if it is missing.
+``python -m kmem.lib.build [RELEASE]`` compiles with a progress line (about 20 s) into the user's cache; a run finds it
+there by a key made of the model's source, the release's layout and the versions of the tools, loads it with llvmlite
+alone (about 50 ms) and compiles only if it is missing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def cache_dir() -> Path:
 
 
 def _sources() -> dict[str, bytes]:
-    """The source of every module that the object code depends on, by name: the model and, transitively, what it imports."""
+    """The source of every module that the object code depends on, by name: the model and, transitively, what it
+    imports.
+    """
     found: dict[str, bytes] = {}
     wanted = {*MODEL, *_COMPILER}
     while wanted:
@@ -102,7 +104,8 @@ def _compile(release: str, path: Path) -> None:
 def _link_only_once() -> None:
     """Make Numba leave each function's module alone until the end.
 
-    As it stands every function is linked with all that it calls, optimised and turned into machine code by itself, which takes
+    As it stands every function is linked with all that it calls, optimised and turned into machine code by itself,
+    which takes
     180 s here; linking everything once and optimising that takes a tenth.
     """
     from numba.core.codegen import CPUCodeLibrary
@@ -214,7 +217,7 @@ class Loaded:
         """The entry as a Python callable over ctypes."""
         kind = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_int64] * (self.index[name] + 1))
         made: Any = kind(self.address(name))
-        return made  # type: ignore[no-any-return]
+        return made
 
 
 _loaded: dict[str, Loaded] = {}

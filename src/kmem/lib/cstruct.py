@@ -1,29 +1,30 @@
 """C structures in simulated RAM: struct types, typed pointers, and where an address lies.
 
-A :class:`Struct` is a C struct of the target release. A pointer to one has the kernel's own field names as attributes, so that
-model code reads as the kernel's does: ``c.freelist``, ``page.lru.next``, ``zone.free_area[order].nr_free``. There are two
-implementations of a pointer with one meaning:
+A :class:`Struct` is a C struct of the target release. A pointer to one has the kernel's own field names as attributes,
+so that model code reads as the kernel's does: ``c.freelist``, ``page.lru.next``, ``zone.free_area[order].nr_free``.
+There are two implementations of a pointer with one meaning:
 
 * :class:`Ptr` here, in plain Python (tests without a compiler, /proc readers, a user who looks around);
 * ``PtrType`` in :mod:`kmem.lib.ptrtype`, for compiled code.
 
 Conventions of both, which is what makes them reach the same state:
 
-* Integers are 64-bit *signed* everywhere (a kernel address is negative); fields narrower than 64 bits are zero- or sign-extended
+* Integers are 64-bit *signed* everywhere (a kernel address is negative); fields narrower than 64 bits are zero- or
+sign-extended
   by their C type when read and truncated when written.
 * A pointer field gives a typed pointer if its target is a known struct, an integer otherwise.
 * An embedded struct gives a pointer to it, an array gives something to index.
 * Every access is checked against RAM: a wild pointer raises :class:`CoreFault`, never a crash of the host.
 
-A pointer knows its RAM. Addresses are virtual, in one of three linear windows (see :func:`Window`), or in the model's private
-area, which lies outside the machine.
+A pointer knows its RAM. Addresses are virtual, in one of three linear windows (see :func:`Window`), or in the model's
+private area, which lies outside the machine.
 """
 
 from __future__ import annotations
 
 import struct as _struct
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from kmem.machine.ram import Ram
@@ -43,7 +44,9 @@ def u64(value: int) -> int:
 
 
 DIRECT, VMEMMAP, IMAGE, ANY, PRIVATE = "direct", "vmemmap", "image", "any", "private"
-"""Where the objects of a struct lie: the direct map, the page array, the kernel image, any of the three, or outside RAM."""
+"""Where the objects of a struct lie: the direct map, the page array, the kernel image, any of the three, or outside
+RAM.
+"""
 
 PRIVATE_SIZE = 2 << 20
 """Bytes of the model's private area, which ends where physical address 0 begins."""
@@ -72,7 +75,7 @@ class Field(NamedTuple):
     target: str = ""
     bit_offset: int = 0
     bit_size: int = 0
-    count: int = 0
+    length: int = 0
     element: Field | None = None
 
 
@@ -92,14 +95,14 @@ def parse_type(text: str, offset: int, size: int, bits: tuple[int, int] = (0, 0)
         number, _, rest = text[1:].partition("]")
         count = int(number)
         width = size // count if count else 0
-        return Field(offset, "array", size, count=count, element=parse_type(rest, 0, width))
+        return Field(offset, "array", size, length=count, element=parse_type(rest, 0, width))
     raise ValueError(f"unknown field type {text!r}")
 
 
 class Struct:
     """A C struct: its name, size and members, and the window that its objects live in."""
 
-    registry: dict[str, Struct] = {}
+    registry: ClassVar[dict[str, Struct]] = {}
 
     def __init__(self, name: str, size: int, members: dict[str, list[Any]], window: str) -> None:
         self.name = name
@@ -182,7 +185,9 @@ def store(ram: Ram, window: str, addr: int, size: int, value: int) -> None:
 
 
 class Ptr:
-    """A typed pointer, in Python. Equality and truth are the address's; ``+``, ``-`` and ``[]`` step by the struct's size."""
+    """A typed pointer, in Python. Equality and truth are the address's; ``+``, ``-`` and ``[]`` step by the struct's
+    size.
+    """
 
     __slots__ = ("_addr", "_ram", "_type", "_window")
     _addr: int
@@ -250,11 +255,13 @@ class Array:
         _write(self.ram, self.window, self._at(index), self.field.element, value)
 
     def __len__(self) -> int:
-        return self.field.count
+        return self.field.length
 
 
 def embedded_window(struct: Struct, window: str) -> str:
-    """Where a struct embedded in an object of *window* is looked for: list heads and tree nodes link objects anywhere."""
+    """Where a struct embedded in an object of *window* is looked for: list heads and tree nodes link objects
+    anywhere.
+    """
     return ANY if struct.window == ANY and window != PRIVATE else window
 
 

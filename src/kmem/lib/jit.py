@@ -2,9 +2,11 @@
 
 Model code (the allocators) is written once. It runs in one of two ways:
 
-* **compiled** (the normal one): :mod:`kmem.lib.build` imports the model with ``KMEM_CORE=compile`` set, in a process of its own,
+* **compiled** (the normal one): :mod:`kmem.lib.build` imports the model with ``KMEM_CORE=compile`` set, in a process
+of its own,
   and keeps the machine code; a run loads that and never imports Numba or the model's source;
-* **interpreted**, with ``NUMBA_DISABLE_JIT=1``: the same source as plain Python, 1,000 times slower, for debugging and as the
+* **interpreted**, with ``NUMBA_DISABLE_JIT=1``: the same source as plain Python, 1,000 times slower, for debugging and
+as the
   proof that both reach the same RAM.
 
 Model code takes everything that touches memory from here.
@@ -14,13 +16,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 COMPILING = os.environ.get("KMEM_CORE") == "compile"
 INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
-if COMPILING:
-    from kmem.lib.ptrtype import (  # noqa: F401  (one surface, two implementations)
+if TYPE_CHECKING or not COMPILING:
+    from kmem.lib.raw import (
         address,
         bswap64,
         container_of,
@@ -48,7 +50,7 @@ if COMPILING:
         upcall,
     )
 else:
-    from kmem.lib.raw import (  # noqa: F401
+    from kmem.lib.ptrtype import (
         address,
         bswap64,
         container_of,
@@ -76,6 +78,39 @@ else:
         upcall,
     )
 
+__all__ = [
+    "COMPILING",
+    "ENTRIES",
+    "INTERPRETED",
+    "address",
+    "bswap64",
+    "container_of",
+    "copy",
+    "ctz",
+    "entry",
+    "fill",
+    "fls64",
+    "jit",
+    "load8",
+    "load16",
+    "load32",
+    "load64",
+    "lshr",
+    "mul64",
+    "offsetof",
+    "ptr",
+    "root",
+    "shl",
+    "sizeof",
+    "store8",
+    "store16",
+    "store32",
+    "store64",
+    "ult",
+    "unwind",
+    "upcall",
+]
+
 ENTRIES: dict[str, tuple[Callable[..., Any], int]] = {}
 """Functions that Python may call, with the number of integers that they take after the RAM."""
 
@@ -93,6 +128,8 @@ def jit(function: _F) -> _F:
 
 
 def entry(function: _F) -> _F:
-    """Mark a function ``f(ram, *integers) -> integer`` that Python calls. Stands below the kernel function that it wraps."""
+    """Mark a function ``f(ram, *integers) -> integer`` that Python calls. Stands below the kernel function that it
+    wraps.
+    """
     ENTRIES[function.__name__] = (function, function.__code__.co_argcount - 1)
     return jit(function)

@@ -1,8 +1,9 @@
 """Typed pointers in compiled code: the Numba twin of :class:`kmem.lib.cstruct.Ptr`.
 
-A pointer is two machine words, the address and the host address of physical 0; LLVM keeps both in registers. Reading a field is
-a bounds check, an addition and a load. A failed check writes the fault record into the private area and makes the function (and
-all its callers) return with an error status, which the entry wrapper in :mod:`kmem.lib.build` turns into :data:`FAULTED`.
+A pointer is two machine words, the address and the host address of physical 0; LLVM keeps both in registers. Reading a
+field is a bounds check, an addition and a load. A failed check writes the fault record into the private area and makes
+the function (and all its callers) return with an error status, which the entry wrapper in :mod:`kmem.lib.build` turns
+into :data:`FAULTED`.
 
 Imported only where something is compiled.
 """
@@ -103,7 +104,8 @@ def field_type(owner: str, window: str, field: Field) -> Any:
     return ArrayType(field, window, owner)
 
 
-# ── addresses to host pointers ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── addresses to host pointers
+# ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _private(builder: Any, ram: Any, offset: int) -> Any:
@@ -180,7 +182,8 @@ def parts(context: Any, builder: Any, typ: Any, value: Any) -> tuple[Any, Any]:
     return pair.addr, pair.ram
 
 
-# ── fields ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── fields
+# ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _read(context: Any, builder: Any, window: str, addr: Any, ram: Any, field: Field, result: Any) -> Any:
@@ -282,7 +285,8 @@ def _setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-# ── pointer arithmetic, comparison, truth ────────────────────────────────────────────────────────────────────────────────────
+# ── pointer arithmetic, comparison, truth
+# ────────────────────────────────────────────────────────────────────────────────────
 
 
 @lower_builtin(operator.getitem, PtrType, types.Integer)
@@ -386,7 +390,8 @@ def _cast_same(context: Any, builder: Any, fromty: PtrType, toty: PtrType, value
     return make_ptr(context, builder, toty, addr, ram)
 
 
-# ── the operations of kmem.lib.raw ───────────────────────────────────────────────────────────────────────────────────────────
+# ── the operations of kmem.lib.raw
+# ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 @intrinsic

@@ -1,7 +1,7 @@
 """What model code may do to memory besides reading and writing fields, in plain Python.
 
-Each function here has a compiled form of the same name in :mod:`kmem.lib.ptrtype`; :mod:`kmem.lib.jit` gives model code the one
-or the other. *near* is any pointer: it says whose RAM is meant.
+Each function here has a compiled form of the same name in :mod:`kmem.lib.ptrtype`; :mod:`kmem.lib.jit` gives model
+code the one or the other. *near* is any pointer: it says whose RAM is meant.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Unwind(Exception):
 
 def address(p: Any) -> int:
     """``(unsigned long)p``, signed."""
-    return p.addr if isinstance(p, Array) else p._addr  # type: ignore[no-any-return]
+    return p.addr if isinstance(p, Array) else p._addr
 
 
 def ptr(struct: Struct, addr: int, near: Ptr) -> Ptr:

@@ -1,7 +1,8 @@
 """Red-black trees in RAM, with an augmented value kept along the way (include/linux/rbtree_augmented.h, lib/rbtree.c).
 
-A node is ``struct rb_node``: ``__rb_parent_color`` holds the parent's address and, in bit 0, the colour (1 is black). The one augmented
-use is the tree of free vmalloc areas, whose nodes know the largest area below them; *augmented* says whether to keep that up to date.
+A node is ``struct rb_node``: ``__rb_parent_color`` holds the parent's address and, in bit 0, the colour (1 is black).
+The one augmented use is the tree of free vmalloc areas, whose nodes know the largest area below them; *augmented* says
+whether to keep that up to date.
 """
 
 from __future__ import annotations
@@ -114,7 +115,9 @@ def _rotate(root: Any, node: Any, left: bool, augmented: bool) -> None:
 
 @jit
 def rb_insert(root: Any, node: Any, parent: Any, left: bool, augmented: bool) -> None:
-    """``rb_link_node()`` and ``rb_insert_color()``: *node* becomes a child of *parent* (the root if NULL), and the tree is balanced."""
+    """``rb_link_node()`` and ``rb_insert_color()``: *node* becomes a child of *parent* (the root if NULL), and the
+    tree is balanced.
+    """
     node.rb_left = no_rb(root)
     node.rb_right = no_rb(root)
     _set(node, parent, RED)
@@ -143,7 +146,7 @@ def rb_insert(root: Any, node: Any, parent: Any, left: bool, augmented: bool) ->
             _set_color(grand, RED)
             node = grand
             continue
-        if on_left and parent.rb_right == node or not on_left and parent.rb_left == node:
+        if (on_left and parent.rb_right == node) or (not on_left and parent.rb_left == node):
             _rotate(root, parent, on_left, augmented)
             node = parent
             parent = rb_parent(node)

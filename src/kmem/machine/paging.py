@@ -1,4 +1,5 @@
-"""Virtual memory as the kernel's own code sees it: reads and writes through the page tables in RAM, with their permissions.
+"""Virtual memory as the kernel's own code sees it: reads and writes through the page tables in RAM, with their
+permissions.
 
 The direct map is one addition; everything else is a walk. Nothing is cached, so a changed entry is seen at once.
 """
@@ -19,7 +20,9 @@ _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 
 class AddressSpace:
-    """The address space whose top page table is at physical *cr3*. An access that the tables refuse raises AccessFault."""
+    """The address space whose top page table is at physical *cr3*. An access that the tables refuse raises
+    AccessFault.
+    """
 
     def __init__(self, ram: Ram, cr3: int) -> None:
         self.ram = ram
@@ -49,7 +52,7 @@ class AddressSpace:
             raise AccessFault(addr, size, access)
         entries = self.walk(addr)
         leaf = entries[-1][1] if entries else 0
-        if not leaf & PRESENT or len(entries) < 4 and not leaf & PSE:
+        if not leaf & PRESENT or (len(entries) < 4 and not leaf & PSE):
             raise AccessFault(addr, size, access)
         if access == "write" and not all(entry & RW for _, entry in entries):
             raise AccessFault(addr, size, access, present=True)
@@ -61,7 +64,7 @@ class AddressSpace:
 
     def _pieces(self, addr: int, n: int, access: str) -> Iterator[tuple[int, int]]:
         """Physical (start, length) of each part of the range; linear memory is one part."""
-        if 0 <= addr - PAGE_OFFSET and addr - PAGE_OFFSET + n <= self.ram.size:
+        if addr - PAGE_OFFSET >= 0 and addr - PAGE_OFFSET + n <= self.ram.size:
             yield addr - PAGE_OFFSET, n
             return
         while n > 0:

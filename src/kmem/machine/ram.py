@@ -1,10 +1,11 @@
 """Simulated physical memory: one memfd, mapped once, and the single source of truth.
 
-The file holds the model's private area first (:data:`~kmem.lib.cstruct.PRIVATE_SIZE` bytes: bounds, fault record, event ring; not
-part of the machine) and physical memory behind it, so that physical address 0 is at :attr:`Ram.base` and everything private at
-negative offsets from it. Pages cost host memory only when touched.
+The file holds the model's private area first (:data:`~kmem.lib.cstruct.PRIVATE_SIZE` bytes: bounds, fault record,
+event ring; not part of the machine) and physical memory behind it, so that physical address 0 is at :attr:`Ram.base`
+and everything private at negative offsets from it. Pages cost host memory only when touched.
 
-A snapshot is a remap: what is in the file is the state to return to, and what is written afterwards lives in private pages that
+A snapshot is a remap: what is in the file is the state to return to, and what is written afterwards lives in private
+pages that
 :meth:`Ram.rollback` drops (0.05 ms whatever the size).
 """
 
@@ -15,6 +16,7 @@ import hashlib
 import mmap
 import os
 import struct
+from collections.abc import Callable
 
 from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMEMMAP_START
 from kmem.lib.cstruct import (
@@ -63,6 +65,8 @@ class Ram:
         self.snapshotted = False
         self.mem_map_phys = 0
         self.mem_map_size = 0
+        self.upcall: Callable[[int, int, int, int, int], int] = lambda code, a, b, c, d: 0
+        """What interpreted model code calls back (compiled code has an address for that in the private area)."""
         self._put(RAM_SIZE_AT, size)
 
     def _map(self, where: int | None, flags: int) -> int:

@@ -1,6 +1,7 @@
 """The memory management as the rest of the kernel calls it, from Python: C names, integers, NULL is 0.
 
-Each call sets what the model needs to know about its caller (call site, context, time) and goes straight into compiled code.
+Each call sets what the model needs to know about its caller (call site, context, time) and goes straight into compiled
+code.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Mm:
         return self._kmalloc(size, gfp, node)
 
     def kmalloc_trace(self, s: int, gfp: int, node: int, size: int) -> int:
-        """``void *kmalloc_node_trace(struct kmem_cache *s, gfp_t gfpflags, int node, size_t size)``: kmalloc of a constant size."""
+        """``void *kmalloc_node_trace(struct kmem_cache *s, gfp_t gfpflags, int node, size_t size)``: kmalloc of a
+        constant size.
+        """
         self._here(0, gfp)
         return self.core.k_kmalloc_trace(s, gfp, node, size)
 

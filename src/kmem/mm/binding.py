@@ -43,7 +43,8 @@ _UPCALL = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)
 
 
 class Core:
-    """The model on one RAM. Attributes are the entries: ``core.k_kmalloc(size, gfp, node)``; addresses come back unsigned.
+    """The model on one RAM. Attributes are the entries: ``core.k_kmalloc(size, gfp, node)``; addresses come back
+    unsigned.
 
     A wild pointer that the model followed raises :class:`CoreFault`; an exception of the upcall handler passes through.
     """

@@ -2,7 +2,8 @@
 
 ::
 
-    0        1 MiB reserved (firmware)             16 MiB kernel image: text, data, ``kdata``, the first page tables; 56 MiB
+    0        1 MiB reserved (firmware)             16 MiB kernel image: text, data, ``kdata``, the first page tables;
+    56 MiB
     1 MiB …  16 MiB ZONE_DMA                       … 4 GiB ZONE_DMA32 … ZONE_NORMAL
     top      page tables, struct pages, pgdat, per-cpu units, small boot-time objects (memblock, from the top down)
 """
@@ -34,7 +35,9 @@ _SIZES = ("", "96", "192", "8", "16", "32", "64", "128", "256", "512", "1k", "2k
 
 
 def e820(ram: int) -> list[tuple[int, int]]:
-    """Usable physical memory as a PC's firmware reports it: a hole at 640 KiB, 128 KiB of tables below the top, PCI below 4 GiB."""
+    """Usable physical memory as a PC's firmware reports it: a hole at 640 KiB, 128 KiB of tables below the top, PCI
+    below 4 GiB.
+    """
     low = min(ram, 3 << 30)
     usable = [(0, 0x9FC00), (0x100000, low - (128 << 10))]
     if ram > low:
@@ -163,7 +166,7 @@ class MemoryBoot:
 
     def _percpu(self) -> None:
         k = self.view.kdata
-        offsets = getattr(k, "__per_cpu_offset")  # noqa: B009  (the dunder name would be mangled here)
+        offsets = getattr(k, "__per_cpu_offset")
         for cpu in range(self.config.cpus):
             offsets[cpu] = s64(PAGE_OFFSET + self.memblock.alloc(PERCPU_UNIT))
         k.pcpu_base_addr = offsets[0]

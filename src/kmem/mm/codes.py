@@ -40,7 +40,9 @@ from __future__ import annotations
     REPORT_WRONG_CACHE,
     REPORT_REMAINING,
 ) = range(19)
-"""Reports; the first seven are ranges of overwritten bytes, for which ``a`` … ``d`` of the report are first, last, found, expected."""
+"""Reports; the first seven are ranges of overwritten bytes, for which ``a`` … ``d`` of the report are first, last,
+found, expected.
+"""
 
 FIX_RESTORE, FIX_ALL_USED, FIX_NOT_FREED, FIX_CLEARED, FIX_COUNT, FIX_CHAIN = range(6)
 

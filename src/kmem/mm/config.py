@@ -8,7 +8,9 @@ from kmem.abi.slab_flags import DEBUG_DEFAULT_FLAGS, SLUB_DEBUG_LETTERS
 from kmem.errors import UsageError
 
 CONFIGS = ("plain", "debian", "debug")
-"""``plain``: no hardening; ``debian``: hardened and shuffled free lists, init_on_alloc; ``debug``: debian with slub_debug=FZPU."""
+"""``plain``: no hardening; ``debian``: hardened and shuffled free lists, init_on_alloc; ``debug``: debian with
+slub_debug=FZPU.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ def parse_slub_debug(text: str) -> dict[str, int]:
 
 
 def configuration(config: str = "debian", **changes: object) -> BootConfig:
-    """The named configuration with *changes*; UsageError for a name that is not one of CONFIGS or sizes that cannot boot."""
+    """The named configuration with *changes*; UsageError for a name that is not one of CONFIGS or sizes that cannot
+    boot.
+    """
     if config not in CONFIGS:
         raise UsageError(f"there is no configuration {config!r}", remedy=f"choose one of {', '.join(CONFIGS)}")
     base = BootConfig(config=config)

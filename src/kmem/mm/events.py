@@ -1,7 +1,7 @@
 """The event stream: what happened, as records in a ring that listeners read (include/trace/events/kmem.h).
 
-The allocator emits; it does not know who listens. With nobody listening an event costs one test. Failure injection asks here
-too, because a failed allocation is one more thing that an allocation can be.
+The allocator emits; it does not know who listens. With nobody listening an event costs one test. Failure injection
+asks here too, because a failed allocation is one more thing that an allocation can be.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ KINDS = (
 def emit(
     k: Any, kind: int, addr: int, requested: int, allocated: int, gfp: int, node: int, cache: int, order: int
 ) -> None:
-    """Append one record. The call site, task, CPU, context and time are those that the caller set in the private area."""
+    """Append one record. The call site, task, CPU, context and time are those that the caller set in the private
+    area.
+    """
     v = priv(k)
     if not v.listening:
         return

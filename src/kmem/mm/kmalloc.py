@@ -87,7 +87,9 @@ def kmalloc_node(k: Any, size: int, gfp: int, node: int) -> int:
 
 @jit
 def free_large_kmalloc(k: Any, p: Any, obj: int) -> None:
-    """``free_large_kmalloc()``: order 0 means that it never was one, which the kernel warns about (and frees anyway)."""
+    """``free_large_kmalloc()``: order 0 means that it never was one, which the kernel warns about (and frees
+    anyway).
+    """
     order = compound_order(p)
     if order == 0:
         warn(k, places.KFREE_NOT_SLAB, obj, address(p))
@@ -161,7 +163,9 @@ def kmem_cache_alloc(k: Any, s: Any, gfp: int, node: int) -> int:
 
 @jit
 def kmem_cache_free(k: Any, s: Any, obj: int) -> None:
-    """``void kmem_cache_free(struct kmem_cache *s, void *x)``: with hardening or checks, to the cache it really came from."""
+    """``void kmem_cache_free(struct kmem_cache *s, void *x)``: with hardening or checks, to the cache it really came
+    from.
+    """
     if k.hardened or s.flags & SLAB_CONSISTENCY_CHECKS:
         head = virt_to_head_page(k, obj)
         if not page_slab(head):
@@ -291,7 +295,9 @@ def k_object_is_free(ram: Any, obj: int) -> int:
 
 @entry
 def k_scratch(ram: Any, size: int) -> int:
-    """Memory for an argument that Python passes to the mm (a name, an array), without event or injection; 0 if there is none."""
+    """Memory for an argument that Python passes to the mm (a name, an array), without event or injection; 0 if there
+    is none.
+    """
     k = kernel(ram)
     return (
         kmalloc_from(k, size, GFP_KERNEL, -1)

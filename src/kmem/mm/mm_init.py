@@ -1,7 +1,7 @@
 """From firmware's memory map to a running page allocator (mm/mm_init.c, mm/memblock.c, arch/x86/mm/init_64.c; 6.1).
 
-Python (:mod:`kmem.mm.boot`) decides where things lie and calls these entries in order: page tables, struct pages, zones, lists, free
-memory, watermarks.
+Python (:mod:`kmem.mm.boot`) decides where things lie and calls these entries in order: page tables, struct pages,
+zones, lists, free memory, watermarks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ WATERMARK_SCALE = 10000
 
 @entry
 def k_map_table(ram: Any, table: int, addr: int, level: int, below: int) -> int:
-    """Make the entry for *addr* in the table at physical *table* (of *level*) point to the table at physical *below*."""
+    """Make the entry for *addr* in the table at physical *table* (of *level*) point to the table at physical
+    *below*.
+    """
     k = kernel(ram)
     store64(k, entry_at(phys_to_virt(table), addr, level), below | KERNPG_TABLE)
     return 0
@@ -99,7 +101,9 @@ def k_init_zone(ram: Any, pgdat: int, index: int, start_pfn: int, spanned: int, 
 
 @entry
 def k_build_zonelists(ram: Any, node: int) -> int:
-    """``build_zonelists()``: this node's zones from the highest down, then the other nodes'; and the list for __GFP_THISNODE."""
+    """``build_zonelists()``: this node's zones from the highest down, then the other nodes'; and the list for
+    __GFP_THISNODE.
+    """
     k = kernel(ram)
     mine = k.node_data[node]
     for which in range(2):
@@ -166,7 +170,9 @@ def int_sqrt(x: int) -> int:
 
 @entry
 def k_setup_watermarks(ram: Any) -> int:
-    """``init_per_zone_wmark_min()``: min_free_kbytes, watermarks, and what lower zones keep from requests that could go higher."""
+    """``init_per_zone_wmark_min()``: min_free_kbytes, watermarks, and what lower zones keep from requests that could
+    go higher.
+    """
     k = kernel(ram)
     kbytes = int_sqrt(k.totalram_pages * 4 * 16)
     k.min_free_kbytes = max(128, min(kbytes, 262144))

@@ -1,15 +1,17 @@
 """The structs that the model works on: the release's own by layout, and a few of ours.
 
-``kdata`` holds the kernel's global variables, in the data section of the simulated kernel image: a module that links against
-``kmalloc_caches`` or ``node_data`` reads these very words. ``private`` is outside RAM: bounds, fault record, event ring.
+``kdata`` holds the kernel's global variables, in the data section of the simulated kernel image: a module that links
+against ``kmalloc_caches`` or ``node_data`` reads these very words. ``private`` is outside RAM: bounds, fault record,
+event ring.
 """
 
 from __future__ import annotations
 
 from kmem.lib import kstructs
-from kmem.lib.cstruct import IMAGE, PRIVATE, PRIVATE_SIZE, private_struct, s64
+from kmem.lib.cstruct import IMAGE, PRIVATE, PRIVATE_SIZE, Struct, private_struct, s64
 
-_known = kstructs.Struct.registry
+_known = Struct.registry
+RELEASE = kstructs.RELEASE
 page = _known["page"]
 slab = _known["slab"]
 zone = _known["zone"]
@@ -46,7 +48,9 @@ event = private_struct(
     ],
     PRIVATE,
 )
-"""One event (DESIGN: the same schema whether a run or a recording made it). *cache* is the address of the kmem_cache."""
+"""One event (DESIGN: the same schema whether a run or a recording made it). *cache* is the address of the
+kmem_cache.
+"""
 
 EVENT_RING = 16384
 

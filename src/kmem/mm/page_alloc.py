@@ -1,9 +1,9 @@
 """The page allocator's front: zones, watermarks, reserves, and what it means to fail (mm/page_alloc.c, 6.1).
 
-A request names the highest zone that it can use by its gfp mask; the node's zonelist is tried from there downwards. A zone may be
-used while its free pages stay above a watermark; below it only requests that may not sleep, or that free memory, go on.
-Simplified here: no swap and no page cache yet, so direct reclaim gives back what lies on per-cpu lists and reserved page blocks;
-compaction does not move pages.
+A request names the highest zone that it can use by its gfp mask; the node's zonelist is tried from there downwards. A
+zone may be used while its free pages stay above a watermark; below it only requests that may not sleep, or that free
+memory, go on. Simplified here: no swap and no page cache yet, so direct reclaim gives back what lies on per-cpu lists
+and reserved page blocks; compaction does not move pages.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ def prep_new_page(k: Any, p: Any, order: int, gfp: int) -> None:
 
 @jit
 def reserve_highatomic_pageblock(k: Any, z: Any, p: Any) -> None:
-    """``reserve_highatomic_pageblock()``: keep this page block for high-order requests that may not sleep; at most 1 %."""
+    """``reserve_highatomic_pageblock()``: keep this page block for high-order requests that may not sleep; at most 1
+    %.
+    """
     if z.nr_reserved_highatomic >= z.managed_pages // 100 + PAGEBLOCK_NR_PAGES:
         return
     pfn = page_to_pfn(p)
@@ -255,10 +257,8 @@ def alloc_pages_slowpath(k: Any, gfp: int, order: int, node: int) -> Any:
             p = get_page_from_freelist(k, gfp, order, alloc_flags & ~ALLOC_KSWAPD, node)
             if p:
                 return p
-            if (
-                gfp & __GFP_NORETRY
-                or order > PAGE_ALLOC_COSTLY_ORDER
-                and not gfp & (__GFP_RETRY_MAYFAIL | __GFP_NOFAIL)
+            if gfp & __GFP_NORETRY or (
+                order > PAGE_ALLOC_COSTLY_ORDER and not gfp & (__GFP_RETRY_MAYFAIL | __GFP_NOFAIL)
             ):
                 break
             if gfp & __GFP_RETRY_MAYFAIL and not gfp & __GFP_NOFAIL:

@@ -1,8 +1,9 @@
 """Giving pages back: coalescing, per-cpu lists, free-time checks (the freeing half of mm/page_alloc.c, 6.1).
 
 A free block of order *o* is its first page: PageBuddy, order in ``private``, linked by ``lru`` into
-``zone.free_area[o].free_list[migratetype]``. Its buddy is the block whose pfn differs in bit *o* only. Small blocks stay for a
-while on the CPU's lists (``per_cpu_pages``), one list for each order up to 3 and migrate type, and are given back in batches.
+``zone.free_area[o].free_list[migratetype]``. Its buddy is the block whose pfn differs in bit *o* only. Small blocks
+stay for a while on the CPU's lists (``per_cpu_pages``), one list for each order up to 3 and migrate type, and are
+given back in batches.
 """
 
 from __future__ import annotations
@@ -141,8 +142,8 @@ def _bad_page(k: Any, p: Any) -> bool:
 def free_pages_prepare(k: Any, p: Any, order: int, check: bool) -> bool:
     """``free_pages_prepare()``: undo the compound page, check, clear, wipe; False if the page must not be reused.
 
-    Without CONFIG_DEBUG_VM the first page of a block that goes to a CPU's list is not checked now (*check*), but when it leaves
-    that list.
+    Without CONFIG_DEBUG_VM the first page of a block that goes to a CPU's list is not checked now (*check*), but when
+    it leaves that list.
     """
     bad = 0
     if order > 0:

@@ -131,7 +131,7 @@ def move_freepages_block(k: Any, z: Any, p: Any, migratetype: int) -> int:
 @jit
 def boost_watermark(z: Any) -> None:
     """``boost_watermark()``: after mixing types in a block, keep more memory free for a while."""
-    if PAGEBLOCK_NR_PAGES * 4 > z.managed_pages:
+    if z.managed_pages < PAGEBLOCK_NR_PAGES * 4:
         return
     high = z._watermark[WMARK_HIGH]
     most = high // 10000 * WATERMARK_BOOST_FACTOR + high % 10000 * WATERMARK_BOOST_FACTOR // 10000

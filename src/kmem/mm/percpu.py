@@ -1,7 +1,8 @@
 """Per-cpu memory: one allocation, one copy for each CPU (mm/percpu.c, 6.1).
 
-A per-cpu pointer is an offset; CPU *c* finds its copy at ``offset + __per_cpu_offset[c]``. Simplified: one chunk, the first, grown to
-the whole unit, and a map with one byte for each 8 bytes (0 free, 1 first, 2 rest) in place of the kernel's block bitmaps; first fit.
+A per-cpu pointer is an offset; CPU *c* finds its copy at ``offset + __per_cpu_offset[c]``. Simplified: one chunk, the
+first, grown to the whole unit, and a map with one byte for each 8 bytes (0 free, 1 first, 2 rest) in place of the
+kernel's block bitmaps; first fit.
 """
 
 from __future__ import annotations

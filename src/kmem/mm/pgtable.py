@@ -1,4 +1,5 @@
-"""The kernel's page tables as the mm writes them: mapping and unmapping ranges (mm/vmalloc.c, arch/x86/include/asm/pgtable*.h).
+"""The kernel's page tables as the mm writes them: mapping and unmapping ranges (mm/vmalloc.c,
+arch/x86/include/asm/pgtable*.h).
 
 Four levels of 512 entries; a table page comes from the page allocator, zeroed. Entries hold physical addresses.
 """

@@ -1,4 +1,6 @@
-"""Places in the mm where the kernel warns or stops: an integer in compiled code, a file, line and function in the report."""
+"""Places in the mm where the kernel warns or stops: an integer in compiled code, a file, line and function in the
+report.
+"""
 
 from __future__ import annotations
 

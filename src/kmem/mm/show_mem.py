@@ -1,4 +1,6 @@
-"""The "Mem-Info:" block of allocation failures and the OOM killer (lib/show_mem.c, mm/page_alloc.c show_free_areas(); 6.1)."""
+"""The "Mem-Info:" block of allocation failures and the OOM killer (lib/show_mem.c, mm/page_alloc.c show_free_areas();
+6.1).
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ def _zone(mm: Mm, node: int, z: Any) -> Iterator[Line]:
         KERN_CONT_LEVEL,
         f"Node {node} {name} free:{int(z.vm_stat[0]) * 4}kB boost:{int(z.watermark_boost) * 4}kB {marks} "
         f"reserved_highatomic:{int(z.nr_reserved_highatomic) * 4}KB {nothing} present:{int(z.present_pages) * 4}kB "
-        f"managed:{int(z.managed_pages) * 4}kB mlocked:0kB bounce:0kB free_pcp:{sum(pcp) * 4}kB local_pcp:{pcp[0] * 4}kB free_cma:0kB",
+        f"managed:{int(z.managed_pages) * 4}kB mlocked:0kB bounce:0kB free_pcp:{sum(pcp) * 4}kB "
+        f"local_pcp:{pcp[0] * 4}kB free_cma:0kB",
     )
     yield KERN_CONT_LEVEL, "lowmem_reserve[]: " + " ".join(str(z.lowmem_reserve[i]) for i in range(5))
 
@@ -78,8 +81,8 @@ def mem_info(mm: Mm) -> Iterator[Line]:
     )
     yield (
         KERN_CONT_LEVEL,
-        f"Node 0 {nothing} mapped:0kB dirty:0kB writeback:0kB shmem:0kB shmem_thp: 0kB shmem_pmdmapped: 0kB anon_thp: 0kB "
-        f"writeback_tmp:0kB kernel_stack:0kB pagetables:{tables * 4}kB sec_pagetables:0kB all_unreclaimable? no",
+        f"Node 0 {nothing} mapped:0kB dirty:0kB writeback:0kB shmem:0kB shmem_thp: 0kB shmem_pmdmapped: 0kB "
+        f"anon_thp: 0kB writeback_tmp:0kB kernel_stack:0kB pagetables:{tables * 4}kB sec_pagetables:0kB all_unreclaimable? no",
     )
     for z in zones:
         yield from _zone(mm, 0, z)

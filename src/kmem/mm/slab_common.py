@@ -1,4 +1,6 @@
-"""Caches: creating, merging, destroying, and the kmalloc array (mm/slab_common.c and the cache half of mm/slub.c, 6.1)."""
+"""Caches: creating, merging, destroying, and the kmalloc array (mm/slab_common.c and the cache half of mm/slub.c,
+6.1).
+"""
 
 from __future__ import annotations
 
@@ -175,7 +177,9 @@ def kmem_cache_open(k: Any, s: Any, flags: int) -> bool:
 
 @jit
 def create_boot_cache(k: Any, s: Any, name: int, size: int, flags: int) -> bool:
-    """``create_boot_cache()``: a cache that nothing merges with; sizes that are powers of two are aligned to themselves."""
+    """``create_boot_cache()``: a cache that nothing merges with; sizes that are powers of two are aligned to
+    themselves.
+    """
     s.name = name
     s.object_size = size
     s.size = size
@@ -372,11 +376,13 @@ def find_mergeable(k: Any, size: int, align: int, flags: int, name: int, ctor: i
 def kmem_cache_create(
     k: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int
 ) -> Any:
-    """``kmem_cache_create_usercopy()``: a cache, or an alias of one that fits; NULL if memory is short or sizes are absurd."""
+    """``kmem_cache_create_usercopy()``: a cache, or an alias of one that fits; NULL if memory is short or sizes are
+    absurd.
+    """
     if flags & ~SLAB_FLAGS_PERMITTED:
         return no_cache(k)
     flags &= CACHE_CREATE_MASK
-    if usersize == 0 and useroffset or size < usersize or size - usersize < useroffset:
+    if (usersize == 0 and useroffset) or size < usersize or size - usersize < useroffset:
         usersize = 0
         useroffset = 0
     if usersize == 0:

@@ -8,9 +8,9 @@ Where an object comes from, first hit wins:
 4. the node's partial slabs, a few of which move to the CPU;
 5. a new slab from the page allocator.
 
-Freeing into the CPU's current slab is the fast path; otherwise the object goes to its slab's list, which may move the slab to a
-partial list or give it back. With slub_debug there are no per-CPU slabs: every object is taken from and returned to the node's list
-and checked on the way.
+Freeing into the CPU's current slab is the fast path; otherwise the object goes to its slab's list, which may move the
+slab to a partial list or give it back. With slub_debug there are no per-CPU slabs: every object is taken from and
+returned to the node's list and checked on the way.
 
 Lock order is not modelled: an entry runs to its end before another begins.
 """
@@ -50,7 +50,6 @@ from kmem.mm.slub_node import (
     unfreeze_partials,
 )
 from kmem.mm.vm_events import EV_SLAB_FASTPATH, EV_SLAB_FREE_FAST, EV_SLAB_FREE_SLOW, EV_SLAB_SLOWPATH, EV_ZEROED
-
 
 SHRINK_PROMOTE_MAX = 32
 
@@ -115,7 +114,9 @@ def get_partial_node_debug(k: Any, s: Any, n: Any, orig_size: int) -> int:
 
 @jit
 def get_partial_node(k: Any, s: Any, n: Any, c: Any) -> int:
-    """``get_partial_node()``: the first partial slab becomes current (in ``c.slab``), more go to the CPU's partial list."""
+    """``get_partial_node()``: the first partial slab becomes current (in ``c.slab``), more go to the CPU's partial
+    list.
+    """
     freelist = 0
     partial_slabs = 0
     entry = n.partial.next
@@ -213,7 +214,9 @@ def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int)
 
 @jit
 def want_init_on_alloc(k: Any, s: Any, gfp: int) -> bool:
-    """``slab_want_init_on_alloc()``: the caller asked, or the boot wants it for every object that has no state of its own."""
+    """``slab_want_init_on_alloc()``: the caller asked, or the boot wants it for every object that has no state of its
+    own.
+    """
     if not k.init_on_alloc:
         return gfp & __GFP_ZERO != 0
     if s.ctor:
@@ -261,7 +264,7 @@ def slab_free_slow(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) ->
     inuse = sl.inuse - count
     sl.inuse = inuse
     sl.freelist = head
-    if was_frozen or inuse != 0 and prior:
+    if was_frozen or (inuse != 0 and prior):
         return
     if not prior:
         sl.frozen = 1
@@ -374,7 +377,9 @@ def discard_empty(k: Any, s: Any, n: Any) -> None:
 
 @jit
 def shrink_node(k: Any, s: Any, n: Any) -> None:
-    """``__kmem_cache_do_shrink()``: empty partial slabs are freed; those with few free objects move to the front, fullest first."""
+    """``__kmem_cache_do_shrink()``: empty partial slabs are freed; those with few free objects move to the front,
+    fullest first.
+    """
     discard_empty(k, s, n)
     for free in range(SHRINK_PROMOTE_MAX, 0, -1):
         moved = n.partial.next

@@ -1,7 +1,8 @@
 """slub_debug: red zones, poison, owner tracks and consistency checks (mm/slub.c, CONFIG_SLUB_DEBUG, 6.1).
 
-What is wrong is told to Python by an upcall (:data:`UP_SLAB_REPORT`) before it is repaired, so that the report shows it. The arguments
-are: which report (the constants below), the cache, the slab and the object; details are in ``kdata.report``.
+What is wrong is told to Python by an upcall (:data:`UP_SLAB_REPORT`) before it is repaired, so that the report shows
+it. The arguments are: which report (the constants below), the cache, the slab and the object; details are in
+``kdata.report``.
 """
 
 from __future__ import annotations

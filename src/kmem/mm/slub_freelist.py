@@ -1,8 +1,9 @@
 """Objects and free pointers of a slab (mm/slub.c, 6.1).
 
-A slab of ``objects`` objects is laid out as ``[red_left_pad][object_size … inuse][free pointer?][tracks][padding] × objects``. A free
-object holds the address of the next free one at ``offset`` inside it. With the hardened free list the stored word is
-``next ^ s->random ^ swab64(address of the word)``, so that an overwrite gives an address that faults.
+A slab of ``objects`` objects is laid out as ``[red_left_pad][object_size … inuse][free pointer?][tracks][padding] ×
+objects``. A free object holds the address of the next free one at ``offset`` inside it. With the hardened free list
+the stored word is ``next ^ s->random ^ swab64(address of the word)``, so that an overwrite gives an address that
+faults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How a cache's objects are laid out and how large its slabs are (mm/slub.c calculate_sizes(), calculate_order(); 6.1)."""
+"""How a cache's objects are laid out and how large its slabs are (mm/slub.c calculate_sizes(), calculate_order();
+6.1).
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def calculate_order(k: Any, size: int) -> int:
 
 @jit
 def calculate_alignment(flags: int, align: int, size: int) -> int:
-    """``calculate_alignment()``: with SLAB_HWCACHE_ALIGN a cache line, or the fraction of it that small objects fill."""
+    """``calculate_alignment()``: with SLAB_HWCACHE_ALIGN a cache line, or the fraction of it that small objects
+    fill.
+    """
     if flags & SLAB_HWCACHE_ALIGN:
         ralign = L1_CACHE_BYTES
         while size <= ralign // 2:
@@ -113,7 +117,7 @@ def calculate_sizes(k: Any, s: Any) -> bool:
     if flags & SLAB_RED_ZONE and size == s.object_size:
         size += 8
     s.inuse = size
-    outside = flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON) or s.ctor or flags & SLAB_RED_ZONE and s.object_size < 8
+    outside = flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON) or s.ctor or (flags & SLAB_RED_ZONE and s.object_size < 8)
     if outside:
         s.offset = size
         size += 8

@@ -1,8 +1,8 @@
 """Slabs: making them, keeping them on partial lists, giving them back (mm/slub.c, 6.1).
 
 A slab is *frozen* while it belongs to one CPU: as its current slab (``kmem_cache_cpu.slab``) or on its partial list
-(``kmem_cache_cpu.partial``, chained by ``next``, the head knowing the number in ``slabs``). Otherwise it is on its node's partial list if
-it has free objects, and on no list if it is full (on ``full`` with SLAB_STORE_USER).
+(``kmem_cache_cpu.partial``, chained by ``next``, the head knowing the number in ``slabs``). Otherwise it is on its
+node's partial list if it has free objects, and on no list if it is full (on ``full`` with SLAB_STORE_USER).
 """
 
 from __future__ import annotations

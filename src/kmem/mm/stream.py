@@ -14,7 +14,9 @@ from kmem.mm.mm_types import EVENT_RING, event, private
 
 
 class Event(NamedTuple):
-    """One event (DESIGN: the one schema). *time* is nanoseconds since boot, *cache* a kmem_cache, *order* 0 unless pages."""
+    """One event (DESIGN: the one schema). *time* is nanoseconds since boot, *cache* a kmem_cache, *order* 0 unless
+    pages.
+    """
 
     time: int
     kind: str

@@ -19,8 +19,8 @@ INT_MAX = (1 << 31) - 1
 def kvmalloc_node(k: Any, size: int, flags: int, node: int) -> int:
     """``void *kvmalloc_node(size_t size, gfp_t flags, int node)``.
 
-    Above a page kmalloc is tried without effort and without complaint; if that fails vmalloc follows, but only for masks that may
-    sleep and do all that GFP_KERNEL does. Above INT_MAX: NULL and, unless ``__GFP_NOWARN``, a warning.
+    Above a page kmalloc is tried without effort and without complaint; if that fails vmalloc follows, but only for
+    masks that may sleep and do all that GFP_KERNEL does. Above INT_MAX: NULL and, unless ``__GFP_NOWARN``, a warning.
     """
     kmalloc_flags = flags
     if size > PAGE_SIZE:

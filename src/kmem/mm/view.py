@@ -1,6 +1,7 @@
 """Looking at the kernel's structures in RAM with their own field names, from Python.
 
-``View(ram).kdata.kmalloc_caches[0][6].object_size`` reads the very words that compiled code and modules use; nothing is copied.
+``View(ram).kdata.kmalloc_caches[0][6].object_size`` reads the very words that compiled code and modules use; nothing
+is copied.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class View:
 
     def per_cpu_offset(self, cpu: int) -> int:
         """``__per_cpu_offset[cpu]``, signed."""
-        return int(getattr(self.kdata, "__per_cpu_offset")[cpu])  # noqa: B009  (the dunder name would be mangled here)
+        return int(getattr(self.kdata, "__per_cpu_offset")[cpu])
 
     def slab(self, page: Any) -> Any:
         """The same memory as ``struct slab``."""

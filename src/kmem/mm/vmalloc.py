@@ -1,8 +1,9 @@
 """vmalloc: pages from anywhere, made contiguous by page tables (mm/vmalloc.c, 6.1).
 
-An area is a ``struct vm_struct`` (what it is for, its pages) tied to a busy ``vmap_area`` (where it is). It is followed by an unmapped
-guard page, which its ``size`` includes. Freeing unmaps at once and returns the pages, but the addresses wait for the next purge.
-Simplified: in interrupt context vfree works at once, where the kernel defers it to a work queue.
+An area is a ``struct vm_struct`` (what it is for, its pages) tied to a busy ``vmap_area`` (where it is). It is
+followed by an unmapped guard page, which its ``size`` includes. Freeing unmaps at once and returns the pages, but the
+addresses wait for the next purge. Simplified: in interrupt context vfree works at once, where the kernel defers it to
+a work queue.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ def remove_vm_area(k: Any, addr: int) -> Any:
 
 @jit
 def fill_area(k: Any, area: Any, pages: int, gfp: int, node: int, prot: int, order: int) -> int:
-    """The second half of ``__vmalloc_area_node()``: take pages, note them in the array at *pages*, map them; 0, or why not."""
+    """The second half of ``__vmalloc_area_node()``: take pages, note them in the array at *pages*, map them; 0, or why
+    not.
+    """
     count = area_bytes(area) >> PAGE_SHIFT
     area.pages = pages
     area.page_order = order
@@ -221,8 +224,8 @@ def vmalloc_node_range(
 ) -> int:
     """``__vmalloc_node_range()``: the address of *size* mapped bytes, or 0.
 
-    Too large a size and a missing area are reported unless ``__GFP_NOWARN``; a lack of pages never is, because the pages are asked for
-    with that flag.
+    Too large a size and a missing area are reported unless ``__GFP_NOWARN``; a lack of pages never is, because the
+    pages are asked for with that flag.
     """
     if size == 0:
         warn(k, places.VMALLOC_ZERO, size, 0)
@@ -311,7 +314,9 @@ def k_vfree(ram: Any, addr: int) -> int:
 
 @entry
 def k_module_alloc(ram: Any, size: int) -> int:
-    """``void *module_alloc(unsigned long size)`` (arch/x86/kernel/module.c): in the module area, writable, not executable yet."""
+    """``void *module_alloc(unsigned long size)`` (arch/x86/kernel/module.c): in the module area, writable, not
+    executable yet.
+    """
     k = kernel(ram)
     return vmalloc_node_range(k, size, PAGE_SIZE, _MODULES, _MODULES_END, GFP_KERNEL, PAGE_KERNEL, 0, -1)
 
@@ -366,7 +371,9 @@ def k_vunmap(ram: Any, addr: int) -> int:
 
 @entry
 def k_ioremap(ram: Any, phys: int, size: int) -> int:
-    """``void __iomem *ioremap(resource_size_t phys_addr, unsigned long size)`` (arch/x86/mm/ioremap.c): uncached; RAM is refused."""
+    """``void __iomem *ioremap(resource_size_t phys_addr, unsigned long size)`` (arch/x86/mm/ioremap.c): uncached; RAM
+    is refused.
+    """
     k = kernel(ram)
     offset = phys & 4095
     first = phys - offset

@@ -1,8 +1,9 @@
 """Ranges of kernel virtual addresses: which are free, which are taken, which wait to be purged (mm/vmalloc.c, 6.1).
 
-Three sets of ``struct vmap_area``: *busy* (tree by address, sorted list; ``vm`` leads to its ``vm_struct``), *free* (tree that knows the
-largest gap below each node, sorted list) and *lazy* (freed, unmapped, but not yet flushed from the TLB, so not yet reusable).
-Free space starts as one range. The kernel's begins at address 1; ours at the kernel half, which is all that is ever asked for.
+Three sets of ``struct vmap_area``: *busy* (tree by address, sorted list; ``vm`` leads to its ``vm_struct``), *free*
+(tree that knows the largest gap below each node, sorted list) and *lazy* (freed, unmapped, but not yet flushed from
+the TLB, so not yet reusable). Free space starts as one range. The kernel's begins at address 1; ours at the kernel
+half, which is all that is ever asked for.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ def subtree_max(node: Any) -> int:
 def find_vmap_lowest_match(k: Any, size: int, align: int, vstart: int, vend: int) -> Any:
     """``find_vmap_lowest_match()``: the lowest free range that holds the request, in O(log n).
 
-    For alignments above a page only ranges are considered that hold it however they lie, unless the window is as small as the request.
+    For alignments above a page only ranges are considered that hold it however they lie, unless the window is as small
+    as the request.
     """
     node = k.free_vmap_area_root.rb_node
     length = size + align - 1 if align > PAGE_SIZE and vend - vstart != size else size
@@ -162,7 +164,9 @@ def clip(k: Any, va: Any, start: int, size: int) -> bool:
 
 @jit
 def merge_or_add(k: Any, root: Any, head: Any, va: Any, augmented: bool) -> None:
-    """``__merge_or_add_vmap_area()``: into the tree at *root* and the list at *head*, joined with the neighbours that it touches."""
+    """``__merge_or_add_vmap_area()``: into the tree at *root* and the list at *head*, joined with the neighbours that
+    it touches.
+    """
     after = head
     link = root.rb_node
     while link:
