@@ -7,6 +7,7 @@ memory, by trying all of them; the largest size, by bisection. Nothing here know
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,6 @@ from kmem.mm.vm_events import (
     EV_TLB_FLUSH,
     EV_ZEROED,
 )
-import itertools
 
 if TYPE_CHECKING:
     from kmem.kernel import Kernel

@@ -423,7 +423,8 @@ class Kernel:
         if result > 0:
             self.printk(
                 4,
-                f"do_init_module: '{module.name}'->init suspiciously returned {result}, it should follow 0/-E convention",
+                f"do_init_module: '{module.name}'->init suspiciously returned {result}, "
+                "it should follow 0/-E convention",
             )
             self.printk(4, "do_init_module: loading module anyway...")
             self.dump_stack()

@@ -98,7 +98,7 @@ def _cached(view: View, z: Any, gfp: int, order: int, cpu: int) -> bool:
     """A block on the CPU's list for this order and type."""
     if order > 3 and order != 9:
         return False
-    offsets = getattr(view.kdata, "__per_cpu_offset")  # noqa: B009
+    offsets = getattr(view.kdata, "__per_cpu_offset")
     pcp = view.ptr(per_cpu_pages, u64(z.per_cpu_pageset._addr + offsets[cpu]))
     mt = 1 if gfp & MOVABLE else 2 if gfp & RECLAIMABLE else 0
     lst = pcp.lists[12 + (mt == 1) if order == 9 else order * 3 + mt]

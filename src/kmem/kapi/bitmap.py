@@ -161,7 +161,7 @@ def __bitmap_weight_and(k: Host, bitmap1: int, bitmap2: int, bits: int) -> int:
     return (load(k, bitmap1, bits) & load(k, bitmap2, bits) & mask(bits)).bit_count()
 
 
-def _set_range(k: Host, bitmap: int, start: int, count: int, *, ones: bool) -> None:
+def set_range(k: Host, bitmap: int, start: int, count: int, *, ones: bool) -> None:
     """Changes *count* bits from *start* on, touching no other words."""
     if count <= 0:
         return
@@ -178,7 +178,7 @@ def __bitmap_set(k: Host, map: int, start: int, len_: int) -> None:
 
     lib/bitmap.c, 6.1.
     """
-    _set_range(k, map, start, len_, ones=True)
+    set_range(k, map, start, len_, ones=True)
 
 
 @export(faithful)
@@ -187,7 +187,7 @@ def __bitmap_clear(k: Host, map: int, start: int, len_: int) -> None:
 
     lib/bitmap.c, 6.1.
     """
-    _set_range(k, map, start, len_, ones=False)
+    set_range(k, map, start, len_, ones=False)
 
 
 @export(faithful)
@@ -233,7 +233,7 @@ def bitmap_find_free_region(k: Host, bitmap: int, bits: int, order: int) -> int:
     words, size = load(k, bitmap, bits), 1 << order
     for pos in range(0, bits - size + 1, size):
         if not words >> pos & mask(size):
-            _set_range(k, bitmap, pos, size, ones=True)
+            set_range(k, bitmap, pos, size, ones=True)
             return pos
     return -ENOMEM
 
@@ -244,7 +244,7 @@ def bitmap_release_region(k: Host, bitmap: int, pos: int, order: int) -> None:
 
     lib/bitmap.c, 6.1.
     """
-    _set_range(k, bitmap, pos, 1 << order, ones=False)
+    set_range(k, bitmap, pos, 1 << order, ones=False)
 
 
 @export(faithful)
@@ -255,7 +255,7 @@ def bitmap_allocate_region(k: Host, bitmap: int, pos: int, order: int) -> int:
     """
     if load(k, bitmap, pos + (1 << order)) >> pos & mask(1 << order):
         return -EBUSY
-    _set_range(k, bitmap, pos, 1 << order, ones=True)
+    set_range(k, bitmap, pos, 1 << order, ones=True)
     return 0
 
 

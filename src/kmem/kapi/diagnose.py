@@ -321,7 +321,8 @@ class Diagnose:
                 (1, f"BUG: Bad page state in process {self.k.comm()}  pfn:{pfn:05x}"),
                 (
                     4,
-                    f"page: refcount:{page._refcount} mapcount:{page._mapcount + 1} mapping:{u64(page.mapping):016x} pfn:{pfn:#x}",
+                    f"page: refcount:{page._refcount} mapcount:{page._mapcount + 1} "
+                    f"mapping:{u64(page.mapping):016x} pfn:{pfn:#x}",
                 ),
                 *self.k.stack_lines("bad_page"),
             ]

@@ -7,7 +7,8 @@ the log; or the run cannot go on because kmem lacks something (:class:`kmem.erro
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, START_KERNEL_MAP
 from kmem.errors import UnsupportedSymbol
@@ -130,7 +131,7 @@ class Executor:
     def _run(self, fn: int, args: tuple[int, ...]) -> int:
         nested = self.cpu.depth > 0
         stack = self.cpu.registers().rsp - 256 if nested else self.stack_top
-        outcome = self._guard(lambda: self.cpu.run(fn, args, stack=stack, budget=self.budget))
+        outcome = self._guard(partial(self.cpu.run, fn, args, stack=stack, budget=self.budget))
         while True:
             if isinstance(outcome, Returned):
                 return outcome.value
@@ -141,8 +142,7 @@ class Executor:
                 raise TaskDied
             else:
                 self._stopped(outcome)
-            resumed = regs
-            outcome = self._guard(lambda: self.cpu.resume(resumed, budget=self.budget))
+            outcome = self._guard(partial(self.cpu.resume, regs, budget=self.budget))
 
     def drive(self, generator: Generator[Call, int, int] | int) -> int:
         """Run a handler of the kapi on the kernel's own behalf."""
@@ -183,7 +183,7 @@ class Executor:
             self._k.report_fault(fault, in_mm)
         raise TaskDied
 
-    def _stopped(self, outcome: Stopped) -> None:
+    def _stopped(self, outcome: Stopped) -> NoReturn:
         self._k.finding("api-misuse", f"the CPU stopped: {outcome.reason}")
         raise TaskDied
 

@@ -88,3 +88,31 @@ def _find_last_bit(k: Host, addr: int, size: int) -> int:
     """
     words = load(k, addr, size) & mask(size)
     return words.bit_length() - 1 if words else size
+
+
+@export(faithful)
+def __find_nth_bit(k: Host, addr: int, size: int, n: int) -> int:
+    """``unsigned long __find_nth_bit(const unsigned long *addr, unsigned long size, unsigned long n)``
+
+    lib/find_bit.c, 6.1. Counted from 0.
+    """
+    words = load(k, addr, size) & mask(size)
+    for _ in range(n):
+        words &= words - 1
+    return _first(words, size)
+
+
+@export(faithful)
+def find_next_clump8(k: Host, clump: int, addr: int, size: int, offset: int) -> int:
+    """``unsigned long find_next_clump8(unsigned long *clump, const unsigned long *addr, unsigned long size,
+    unsigned long offset)``
+
+    lib/find_bit.c, 6.1. Stores the next byte, aligned, that has a bit set at or above *offset*; returns its position.
+    """
+    words = load(k, addr, size)
+    found = _first(words, size, offset)
+    if found == size:
+        return size
+    found &= ~7
+    k.mem.set_u64(clump, words >> found & 0xFF)
+    return found

@@ -16,6 +16,9 @@ __bitmap_weight_and __bitmap_xor bitmap_alloc bitmap_alloc_node bitmap_allocate_
 bitmap_find_free_region bitmap_find_next_zero_area_off bitmap_free bitmap_from_arr32 bitmap_print_to_pagebuf
 bitmap_release_region bitmap_to_arr32 bitmap_zalloc bitmap_zalloc_node
 """,
+    "bitmap_text": """
+bitmap_parse bitmap_parselist bitmap_print_bitmask_to_buf bitmap_print_list_to_buf
+""",
     "checksum": """
 byte_rev_table crc32_be crc32_le crc_ccitt crc_ccitt_false crc_ccitt_false_table crc_ccitt_table
 """,
@@ -34,8 +37,8 @@ __dynamic_dev_dbg _dev_alert _dev_crit _dev_emerg _dev_err _dev_info _dev_notice
 dev_driver_string dev_err_probe dev_printk_emit dev_warn_probe
 """,
     "find_bit": """
-_find_first_and_bit _find_first_bit _find_first_zero_bit _find_last_bit _find_next_and_bit _find_next_andnot_bit
-_find_next_bit _find_next_zero_bit
+__find_nth_bit _find_first_and_bit _find_first_bit _find_first_zero_bit _find_last_bit _find_next_and_bit
+_find_next_andnot_bit _find_next_bit _find_next_zero_bit find_next_clump8
 """,
     "hexdump": """
 bin2hex hex2bin hex_asc hex_asc_upper hex_dump_to_buffer hex_to_bin print_hex_dump
@@ -187,7 +190,10 @@ usleep_range_state
 __check_object_size _copy_from_user _copy_to_user copy_from_kernel_nofault strncpy_from_user strnlen_user
 """,
     "util": """
-kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup memdup_user memdup_user_nul strndup_user vmemdup_user
+__memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup memdup_user memdup_user_nul strndup_user vmemdup_user
+""",
+    "uuid": """
+guid_gen guid_null guid_parse uuid_gen uuid_is_valid uuid_null uuid_parse
 """,
     "vmalloc": """
 __vcalloc __vmalloc __vmalloc_array is_vmalloc_addr kvfree kvfree_sensitive kvmalloc_node kvrealloc vcalloc vfree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kmem.abi.gfp import GFP_KERNEL
 from kmem.kapi.errno import EFAULT, err_ptr
 from kmem.kapi.export import export, faithful, simplified
 from kmem.kapi.host import Host
@@ -103,3 +104,20 @@ def strndup_user(k: Host, s: int, n: int) -> int:
     mm/util.c, 6.1.
     """
     return err_ptr(-EFAULT)
+
+
+def _pointers(k: Host, array: int) -> bytes:
+    """The pointers of an array that NULL ends, without the NULL."""
+    end = array
+    while k.mem.u64(end):
+        end += 8
+    return k.mem.read(array, end - array) if end > array else b""
+
+
+@export(faithful)
+def __memcat_p(k: Host, a: int, b: int) -> int:
+    """``void **__memcat_p(void **a, void **b)``
+
+    lib/memcat_p.c, 6.1. Both arrays, which NULL ends, one after the other in a new one.
+    """
+    return _duplicate(k, _pointers(k, a) + _pointers(k, b) + bytes(8), GFP_KERNEL)

@@ -189,7 +189,8 @@ def _compile_locked(release: str, path: Path) -> None:
     partial.write_bytes(len(index).to_bytes(8, "little") + index + code)
     partial.rename(path)
     seconds = time.monotonic() - started
-    line = f"compiled the allocator core for {release}: {len(jit.ENTRIES)} entries, {len(code) // 1024} KiB, {seconds:.0f} s"
+    what = f"{len(jit.ENTRIES)} entries, {len(code) // 1024} KiB, {seconds:.0f} s"
+    line = f"compiled the allocator core for {release}: {what}"
     print(f"\r{line:<100}" if tty else line, file=sys.stderr)
 
 

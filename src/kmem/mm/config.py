@@ -52,7 +52,7 @@ def parse_slub_debug(text: str) -> dict[str, int]:
         if unknown:
             raise UsageError(
                 f"slub_debug option {unknown[0]!r} is unknown",
-                remedy=f"use letters out of {''.join(sorted(SLUB_DEBUG_LETTERS))}, for example slub_debug=FZPU,kmalloc-64",
+                remedy=f"use letters out of {''.join(sorted(SLUB_DEBUG_LETTERS))}, as in slub_debug=FZPU,kmalloc-64",
             )
         flags = 0
         for letter in letters:

@@ -89,7 +89,7 @@ def can_steal_fallback(k: Any, order: int, start_mt: int) -> bool:
     """``can_steal_fallback()``: whether to take the whole page block over."""
     if order >= PAGEBLOCK_ORDER // 2 or k.page_group_by_mobility_disabled:
         return True
-    return start_mt == MIGRATE_RECLAIMABLE or start_mt == MIGRATE_UNMOVABLE
+    return start_mt in (MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE)
 
 
 @jit

@@ -82,7 +82,8 @@ def mem_info(mm: Mm) -> Iterator[Line]:
     yield (
         KERN_CONT_LEVEL,
         f"Node 0 {nothing} mapped:0kB dirty:0kB writeback:0kB shmem:0kB shmem_thp: 0kB shmem_pmdmapped: 0kB "
-        f"anon_thp: 0kB writeback_tmp:0kB kernel_stack:0kB pagetables:{tables * 4}kB sec_pagetables:0kB all_unreclaimable? no",
+        f"anon_thp: 0kB writeback_tmp:0kB kernel_stack:0kB pagetables:{tables * 4}kB "
+        "sec_pagetables:0kB all_unreclaimable? no",
     )
     for z in zones:
         yield from _zone(mm, 0, z)

@@ -1,0 +1,218 @@
+"""Counters of pages and events, and /proc/vmstat (mm/vmstat.c, and the sums over them of mm/page_alloc.c; 6.1).
+
+The kernel adds up per-cpu differences now and then; the model counts at once, so every figure is current. Counters of
+nodes are kept for the machine as a whole (``kdata.vm_node_stat``), which has one node.
+
+What the model has no notion of stays 0, as on a kernel where it never happened: LRU lists and the page cache,
+writeback, swap, page faults, reclaim by scanning, compaction, huge pages, NUMA hits and misses. ``kdata.vm_events``
+counts allocated pages without their zone; ``pgalloc_*`` shows them all at the zone that GFP_KERNEL tries first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from kmem.abi.layout import enums
+from kmem.mm.mmzone import (
+    MAX_NR_ZONES,
+    NR_FREE_PAGES,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    WMARK_HIGH,
+    WMARK_LOW,
+)
+from kmem.mm.vm_events import EV_PGALLOC, EV_PGFREE
+
+if TYPE_CHECKING:
+    from kmem.mm.api import Mm
+    from kmem.mm.view import View
+
+HPAGE_PMD_NR = 512
+VM_DIRTY_RATIO, DIRTY_BACKGROUND_RATIO = 20, 10
+"""Defaults of the sysctls of these names, in per cent."""
+
+_IN_BYTES = frozenset({"NR_SLAB_RECLAIMABLE_B", "NR_SLAB_UNRECLAIMABLE_B"})
+_IN_HUGE_PAGES = frozenset({"NR_ANON_THPS", "NR_FILE_THPS", "NR_SHMEM_THPS", "NR_SHMEM_PMDMAPPED", "NR_FILE_PMDMAPPED"})
+
+_ENUM_ENDS = {
+    "zone_stat_item": "NR_VM_ZONE_STAT_ITEMS",
+    "numa_stat_item": "NR_VM_NUMA_EVENT_ITEMS",
+    "node_stat_item": "NR_VM_NODE_STAT_ITEMS",
+    "vm_event_item": "NR_VM_EVENT_ITEMS",
+}
+_SPELLED_OTHERWISE = {
+    "NR_FREE_CMA_PAGES": "nr_free_cma",
+    "NUMA_INTERLEAVE_HIT": "numa_interleave",
+    "NR_SLAB_RECLAIMABLE_B": "nr_slab_reclaimable",
+    "NR_SLAB_UNRECLAIMABLE_B": "nr_slab_unreclaimable",
+    "NR_ANON_MAPPED": "nr_anon_pages",
+    "NR_FILE_MAPPED": "nr_mapped",
+    "NR_FILE_DIRTY": "nr_dirty",
+    "NR_SHMEM_THPS": "nr_shmem_hugepages",
+    "NR_FILE_THPS": "nr_file_hugepages",
+    "NR_ANON_THPS": "nr_anon_transparent_hugepages",
+    "NR_VMSCAN_IMMEDIATE": "nr_vmscan_immediate_reclaim",
+    "NR_KERNEL_STACK_KB": "nr_kernel_stack",
+    "NR_PAGETABLE": "nr_page_table_pages",
+    "NR_SECONDARY_PAGETABLE": "nr_sec_page_table_pages",
+    "NR_SWAPCACHE": "nr_swapcached",
+    "PGSCAN_ZONE_RECLAIM_FAILED": "zone_reclaim_failed",
+    "NUMA_PAGE_MIGRATE": "numa_pages_migrated",
+    "HTLB_BUDDY_PGALLOC": "htlb_buddy_alloc_success",
+    "HTLB_BUDDY_PGALLOC_FAIL": "htlb_buddy_alloc_fail",
+    "THP_SCAN_EXCEED_SHARED_PTE": "thp_scan_exceed_share_pte",
+    "DIRECT_MAP_LEVEL2_SPLIT": "direct_map_level2_splits",
+    "DIRECT_MAP_LEVEL3_SPLIT": "direct_map_level3_splits",
+}
+_PREFIXES = (
+    ("PGSCAN_SKIP_", "pgskip_"),
+    ("UNEVICTABLE_PG", "unevictable_pgs_"),
+    ("COMPACTMIGRATE", "compact_migrate"),
+    ("COMPACTFREE", "compact_free"),
+    ("COMPACT", "compact_"),
+    ("KCOMPACTD_", "compact_daemon_"),
+)
+
+
+def _spelled(constant: str) -> str:
+    """How ``vmstat_text[]`` calls the counter of an enum constant: its name in small letters, with exceptions."""
+    if constant in _SPELLED_OTHERWISE:
+        return _SPELLED_OTHERWISE[constant]
+    for prefix, replacement in _PREFIXES:
+        if constant.startswith(prefix):
+            return replacement + constant.removeprefix(prefix).lower()
+    return constant.lower()
+
+
+@cache
+def items(release: str, enum: str) -> tuple[str, ...]:
+    """The constants of *enum* (zone_stat_item, numa_stat_item, node_stat_item, vm_event_item), by value."""
+    table = enums(release)[enum]
+    count = table[_ENUM_ENDS[enum]]
+    by_value = {value: name for name, value in table.items() if not name.endswith("_BASE")}
+    return tuple(by_value[value] for value in range(count))
+
+
+def names(release: str, enum: str) -> tuple[str, ...]:
+    """The names of the counters of *enum* in /proc/vmstat and /proc/zoneinfo."""
+    return tuple(_spelled(item) for item in items(release, enum))
+
+
+def per_cpu_ptr(view: View, pointer: Any, cpu: int) -> Any:
+    """``per_cpu_ptr(ptr, cpu)``: the CPU's copy of what a per-cpu pointer leads to."""
+    return view.ptr(pointer._type, pointer._addr + view.per_cpu_offset(cpu))
+
+
+def nodes(view: View) -> Iterator[Any]:
+    """Every node (``for_each_online_pgdat()``)."""
+    for node in range(view.kdata.nr_node_ids):
+        yield view.kdata.node_data[node]
+
+
+def zones(view: View) -> Iterator[Any]:
+    """Every zone, with pages or without (``for_each_zone()``)."""
+    for pgdat in nodes(view):
+        for index in range(MAX_NR_ZONES):
+            yield pgdat.node_zones[index]
+
+
+def global_zone_page_state(view: View, item: int) -> int:
+    """``unsigned long global_zone_page_state(enum zone_stat_item item)``."""
+    return max(sum(int(z.vm_stat[item]) for z in zones(view)), 0)
+
+
+def node_page_state(mm: Mm, item: str) -> int:
+    """``unsigned long global_node_page_state_pages(enum node_stat_item item)``; NR_KERNEL_STACK_KB is kilobytes."""
+    value = max(int(mm.view.kdata.vm_node_stat[enums(mm.config.release)["node_stat_item"][item]]), 0)
+    return value >> PAGE_SHIFT if item in _IN_BYTES else value
+
+
+def node_stat(mm: Mm, item: str) -> int:
+    """A node counter as it is printed: huge pages are counted as such."""
+    pages = node_page_state(mm, item)
+    return pages // HPAGE_PMD_NR if item in _IN_HUGE_PAGES else pages
+
+
+def nr_free_pages(view: View) -> int:
+    """``unsigned long nr_free_pages(void)``."""
+    return global_zone_page_state(view, NR_FREE_PAGES)
+
+
+def totalreserve_pages(view: View) -> int:
+    """``calculate_totalreserve_pages()``: what zones keep back from requests that could go higher, and by watermark."""
+    total = 0
+    for index, z in enumerate(zones(view)):
+        reserve = max(int(z.lowmem_reserve[j]) for j in range(index % MAX_NR_ZONES, MAX_NR_ZONES))
+        total += min(max(reserve, 0) + high_wmark_pages(z), int(z.managed_pages))
+    return total
+
+
+def low_wmark_pages(z: Any) -> int:
+    """``low_wmark_pages(z)``, with the boost."""
+    return int(z._watermark[WMARK_LOW] + z.watermark_boost)
+
+
+def high_wmark_pages(z: Any) -> int:
+    """``high_wmark_pages(z)``, with the boost."""
+    return int(z._watermark[WMARK_HIGH] + z.watermark_boost)
+
+
+def si_mem_available(mm: Mm) -> int:
+    """``long si_mem_available(void)``: an estimate of the pages that could be had without swapping."""
+    low = sum(low_wmark_pages(z) for z in zones(mm.view))
+    pagecache = node_page_state(mm, "NR_ACTIVE_FILE") + node_page_state(mm, "NR_INACTIVE_FILE")
+    reclaimable = node_page_state(mm, "NR_SLAB_RECLAIMABLE_B") + node_page_state(mm, "NR_KERNEL_MISC_RECLAIMABLE")
+    available = nr_free_pages(mm.view) - totalreserve_pages(mm.view)
+    available += pagecache - min(pagecache // 2, low)
+    available += reclaimable - min(reclaimable // 2, low)
+    return max(available, 0)
+
+
+def global_dirty_limits(mm: Mm) -> tuple[int, int]:
+    """``global_dirty_limits()``: pages that may be dirty before writers wait, and before writeback begins."""
+    free = nr_free_pages(mm.view)
+    dirtyable = free - min(free, totalreserve_pages(mm.view)) + 1
+    dirtyable += node_page_state(mm, "NR_INACTIVE_FILE") + node_page_state(mm, "NR_ACTIVE_FILE")
+    limit, background = (
+        ratio * PAGE_SIZE // 100 * dirtyable // PAGE_SIZE for ratio in (VM_DIRTY_RATIO, DIRTY_BACKGROUND_RATIO)
+    )
+    limit = min(limit, (1 << 32) - 1)
+    return limit, background if background < limit else limit // 2
+
+
+def calculate_normal_threshold(view: View, z: Any) -> int:
+    """``int calculate_normal_threshold(struct zone *zone)``: how far the counts of a CPU may differ from the sum."""
+    chunks = int(z.managed_pages) >> (27 - PAGE_SHIFT)
+    return min(125, 2 * int(view.kdata.nr_cpu_ids).bit_length() * (1 + chunks.bit_length()))
+
+
+def _events(mm: Mm) -> dict[str, int]:
+    """Those of ``enum vm_event_item`` that the model counts."""
+    k = mm.view.kdata
+    preferred = k.node_data[0].node_zonelists[0]._zonerefs[0].zone_idx
+    zone_name = mm.view.string(k.node_data[0].node_zones[preferred].name).upper()
+    return {f"PGALLOC_{zone_name}": int(k.vm_events[EV_PGALLOC]), "PGFREE": int(k.vm_events[EV_PGFREE])}
+
+
+def text(mm: Mm) -> str:
+    """/proc/vmstat."""
+    release, view = mm.config.release, mm.view
+    values = [global_zone_page_state(view, i) for i in range(len(items(release, "zone_stat_item")))]
+    for i in range(len(items(release, "numa_stat_item"))):
+        values.append(sum(int(z.vm_numa_event[i]) for z in zones(view)))
+    values += [node_stat(mm, item) for item in items(release, "node_stat_item")]
+    values += global_dirty_limits(mm)
+    events = _events(mm)
+    values += [events.get(item, 0) for item in items(release, "vm_event_item")]
+    labels = [
+        *names(release, "zone_stat_item"),
+        *names(release, "numa_stat_item"),
+        *names(release, "node_stat_item"),
+        "nr_dirty_threshold",
+        "nr_dirty_background_threshold",
+        *names(release, "vm_event_item"),
+    ]
+    lines = [f"{label} {value}\n" for label, value in zip(labels, values, strict=True)]
+    return "".join(lines) + "nr_unstable 0\n"
