@@ -146,7 +146,8 @@ class Kernel:
         self._saved = (
             self.log.mark(),
             self.clock.ns,
-            dict(self.modules),
+            [(module, module.mark()) for module in self.modules.values()],
+            self.kallsyms.mark(),
             self.tainted,
             set(self._warned),
             self.random.getstate(),
@@ -160,10 +161,13 @@ class Kernel:
         """
         self.drain()
         self.mm.ram.rollback()
-        mark, ns, modules, self.tainted, warned, state = self._saved
+        mark, ns, modules, names, self.tainted, warned, state = self._saved
         self.log.rewind(mark)
         self.clock.set(ns)
-        self.modules, self._warned = dict(modules), set(warned)
+        self.modules, self._warned = {module.name: module for module, _ in modules}, set(warned)
+        for module, module_mark in modules:
+            module.rewind(module_mark)
+        self.kallsyms.rewind(names)
         self.random.setstate(state)
         self.site.forget_sites()
         if self._executor:
@@ -199,9 +203,19 @@ class Kernel:
 
     def proc(self, name: str) -> str:
         """The text of /proc/*name*."""
+        from kmem.kapi.siphash import siphash_1u64
         from kmem.mm import proc
 
-        return proc.text(self.mm, name, kallsyms=self.kallsyms)
+        key = self.format.ptr_key
+        plain = self.format.no_hash_pointers or key is None
+        hashed = None if key is None or plain else lambda pointer: siphash_1u64(pointer, key) & 0xFFFFFFFF
+        return proc.text(self.mm, name, kallsyms=self.kallsyms, hash_pointer=hashed)
+
+    def sysfs(self, cache: str, attribute: str) -> str:
+        """The text of /sys/kernel/slab/*cache*/*attribute*."""
+        from kmem.mm import slub_sysfs
+
+        return slub_sysfs.sysfs(self.mm, cache, attribute, kallsyms=self.kallsyms)
 
     def dmesg(self) -> str:
         """The kernel log, as ``dmesg`` prints it."""

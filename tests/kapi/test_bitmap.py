@@ -155,3 +155,102 @@ def test_printing_into_a_page(as_list: int, text: str, k: FakeHost) -> None:
     # what is left of the page is the room
     assert k.run("bitmap_print_to_pagebuf", as_list, page + 4092, bits, 100) == 3
     assert k.text(page + 4092) == text[:3]
+
+
+def parse(name: str, text: str, *middle: int, bits: int = BITS) -> frozenset[int] | int:
+    """The bits, or the (positive) error."""
+    k = FakeHost()
+    x = put(k, frozenset(range(BITS)), junk=False)
+    error = k.run(name, text, *middle, x, bits)
+    return U64 - error if error else frozenset(bit for bit in get(k, x) if bit < bits)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", frozenset()),
+        ("0", frozenset({0})),
+        ("1-3,7\n", frozenset({1, 2, 3, 7})),
+        (" 5,\t 6 ,", frozenset({5, 6})),
+        ("\n4", frozenset({4})),
+        ("4\n5", frozenset({4})),
+        ("N", frozenset({BITS - 1})),
+        ("148-N", frozenset({148, 149})),
+        ("all", frozenset(range(BITS))),
+        ("ALL:1/50", frozenset({0, 50, 100})),
+        ("0-9:2/4", frozenset({0, 1, 4, 5, 8, 9})),
+        ("0-9:2/4,20", frozenset({0, 1, 4, 5, 8, 9, 20})),
+        ("3-1", 22),
+        ("1-", 22),
+        ("a", 22),
+        ("1:2", 22),
+        ("0-9:2", 22),
+        ("0-9:5/4", 22),
+        ("0-9:0/0", 22),
+        ("150", 34),
+        ("4294967296", 75),
+    ],
+)
+def test_lists_of_ranges(text: str, expected: frozenset[int] | int) -> None:
+    assert parse("bitmap_parselist", text) == expected
+
+
+def test_what_stands_before_a_bad_range_stays(k: FakeHost) -> None:
+    x = put(k, frozenset({9}), junk=False)
+    k.run("bitmap_parselist", "1,2,x", x, BITS)
+    assert get(k, x) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "bits", "expected"),
+    [
+        ("0", 70, frozenset()),
+        ("f", 70, frozenset({0, 1, 2, 3})),
+        ("1,00000000,80000001\n", 70, frozenset({0, 31, 64})),
+        ("3f,0,0", 70, frozenset(range(64, 70))),
+        (" 1, 2 ", 70, frozenset({1, 32})),
+        ("40,0,0", 70, 75),
+        ("1,0,0,0", 70, 75),
+        ("123456789", 70, 75),
+        ("x", 70, 22),
+        ("1x2", 70, 22),
+        ("", 70, frozenset()),
+        ("ffffffff", 32, frozenset(range(32))),
+        ("1f", 4, 75),
+    ],
+)
+def test_hexadecimal_words(text: str, bits: int, expected: frozenset[int] | int) -> None:
+    assert parse("bitmap_parse", text, 1000, bits=bits) == expected
+
+
+@given(a=members)
+def test_text_is_read_back(a: frozenset[int]) -> None:
+    k = FakeHost()
+    x, buf = put(k, a), k.alloc(1000)
+    for printer, reader, middle in (
+        ("bitmap_print_list_to_buf", "bitmap_parselist", ()),
+        ("bitmap_print_bitmask_to_buf", "bitmap_parse", (1000,)),
+    ):
+        length = k.run(printer, buf, x, BITS, 0, 1000)
+        text = k.text(buf)
+        assert (len(text) + 1, text[-1]) == (length, "\n")
+        assert parse(reader, text, *middle) == a
+
+
+def test_text_is_printed_piece_by_piece(k: FakeHost) -> None:
+    x, buf = put(k, frozenset({1, 2, 70})), k.put(b"$" * 16)
+    assert k.run("bitmap_print_list_to_buf", buf, x, BITS, 2, 3) == 3
+    assert k.mem.read(buf, 4) == b"2,7$"
+    assert k.run("bitmap_print_list_to_buf", buf, x, BITS, 100, 3) == 0
+    assert k.run("bitmap_print_list_to_buf", buf, x, BITS, -1, 3) == U64 - 22
+
+
+@given(a=members, n=st.integers(0, 45), start=st.integers(0, BITS))
+def test_the_nth_bit_and_the_next_byte(a: frozenset[int], n: int, start: int) -> None:
+    k = FakeHost()
+    x, clump = put(k, a), k.alloc(8)
+    assert k.run("__find_nth_bit", x, BITS, n) == (sorted(a)[n] if n < len(a) else BITS)
+    found = min((bit for bit in a if bit >= start), default=BITS)
+    assert k.run("find_next_clump8", clump, x, BITS, start) == (found & ~7 if found < BITS else BITS)
+    if found < 144:
+        assert k.mem.u64(clump) == sum(1 << bit % 8 for bit in a if bit // 8 == found // 8)

@@ -271,3 +271,38 @@ def test_facts_about_the_cpu(k: FakeHost) -> None:
     assert k.mem.read(cpu + 136, 12) == b"GenuineIntel"
     assert k.mem.u32(cpu + 40) >> 26 & 1, "sse2"
     assert k.mem.u64(k.address_of("zero_pfn")) == k.mem.translate(k.address_of("empty_zero_page")) // 4096
+
+
+# UUIDs
+
+TEXT = "c33f4995-3701-450e-9fbf-206a2e98e576"
+
+
+def test_uuids_and_guids(k: FakeHost) -> None:
+    raw = k.alloc(16)
+    assert k.run("uuid_parse", TEXT + " and more", raw) == 0
+    assert k.mem.read(raw, 16).hex() == TEXT.replace("-", "")
+    assert k.run("guid_parse", TEXT.upper(), raw) == 0
+    assert k.mem.read(raw, 16).hex() == "95493fc301370e459fbf206a2e98e576"
+    assert k.run("uuid_is_valid", TEXT) == 1
+
+
+@pytest.mark.parametrize("text", ["", TEXT[:-1], TEXT.replace("-", ":"), "g" + TEXT[1:]])
+def test_what_is_no_uuid(text: str, k: FakeHost) -> None:
+    raw = k.put(b"$" * 16)
+    assert k.run("uuid_is_valid", text) == 0
+    assert k.run("uuid_parse", text, raw) == k.run("guid_parse", text, raw) == U64 - 22
+    assert k.mem.read(raw, 16) == b"$" * 16
+
+
+def test_random_uuids_say_that_they_are(k: FakeHost) -> None:
+    raw = k.alloc(16)
+    k.run("uuid_gen", raw)
+    assert (k.mem.u8(raw + 6) >> 4, k.mem.u8(raw + 8) >> 6) == (4, 2)
+    k.run("guid_gen", raw)
+    assert (k.mem.u8(raw + 7) >> 4, k.mem.u8(raw + 8) >> 6) == (4, 2)
+
+
+@given(st.integers(0, (1 << 32) - 1))
+def test_random_numbers_below(ceil: int) -> None:
+    assert FakeHost().run("__get_random_u32_below", ceil) < (ceil or 1 << 32)

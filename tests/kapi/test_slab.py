@@ -318,3 +318,12 @@ def test_copies_of_io_memory(k: FakeHost) -> None:
     assert (k.mem.read(b, 4), k.mem.read(a, 4)) == (b"abcd", b"ZZcd")
     k.run("memcpy_toio", a, b, 4)
     assert k.mem.read(a, 4) == b"abcd"
+
+
+def test_two_arrays_of_pointers_become_one(k: FakeHost) -> None:
+    def array(*pointers: int) -> bytes:
+        return b"".join(pointer.to_bytes(8, "little") for pointer in (*pointers, 0))
+
+    p = k.run("__memcat_p", array(1, 2), array(3))
+    assert k.mem.read(p, 32) == array(1, 2, 3)
+    assert k.mm.live == {p: 32}

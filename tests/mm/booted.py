@@ -7,6 +7,7 @@ from collections import Counter
 from kmem.mm import codes
 from kmem.mm.api import Mm
 from kmem.mm.config import configuration
+from kmem.mm.validate import check_view
 
 MIB = 1 << 20
 NAMES = {value: name for name, value in vars(codes).items() if name.startswith("UP_")}
@@ -45,3 +46,10 @@ class BootedMm(Mm):
     def zone_free(self) -> int:
         """Free pages of all zones, those on CPUs' lists not counted."""
         return sum(int(z.vm_stat[0]) for z in self.view.zones())
+
+
+def expect_consistent(mm: Mm, only: tuple[str, ...] = ()) -> None:
+    """No invariant (of *only*, or of all) is violated."""
+    found = check_view(mm.view, only)
+    if found:
+        raise AssertionError("\n".join(f"{slug}: {message}" for slug, message in found))

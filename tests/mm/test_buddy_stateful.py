@@ -19,9 +19,8 @@ from kmem.abi.gfp import (
     GFP_KERNEL,
     GFP_NOWAIT,
 )
-from kmem.mm.validate import check_view
 from kmem.mm.vm_events import EV_PGALLOC_FAIL
-from tests.mm.booted import MIB, BootedMm
+from tests.mm.booted import MIB, BootedMm, expect_consistent
 from tests.naive.pages import PagesInUse, may_succeed
 
 BUDDY = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B11", "B12", "B13", "B14")
@@ -105,7 +104,7 @@ class BuddyMachine(RuleBasedStateMachine):
     @invariant()
     def consistent(self) -> None:
         if hasattr(self, "mm"):
-            assert check_view(self.mm.view, BUDDY) == []
+            expect_consistent(self.mm, BUDDY)
 
     def teardown(self) -> None:
         if not hasattr(self, "mm"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from kmem.commands import options
 from kmem.errors import KmemError
 
-PACKAGES = ("unicorn", "numba", "numpy", "llvmlite", "pyelftools", "capstone", "rich")
+PACKAGES = ("unicorn", "numba", "numpy", "llvmlite", "pyelftools", "capstone")
 TOOLS = {"gcc": "gcc", "make": "make", "ld": "binutils", "objcopy": "binutils"}
 """Programs that kbuild calls, and the Debian package of each."""
 

@@ -12,7 +12,7 @@ BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 RELEASE = "6.1"
 CONFIGS = ("plain", "debian", "debug")
-PROC = ("slabinfo", "buddyinfo", "vmallocinfo", "meminfo", "zoneinfo", "pagetypeinfo")
+PROC = ("slabinfo", "buddyinfo", "vmallocinfo", "meminfo", "zoneinfo", "pagetypeinfo", "vmstat", "iomem")
 CONTEXTS = ("process", "softirq", "hardirq", "spinlock")
 
 

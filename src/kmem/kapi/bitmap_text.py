@@ -142,7 +142,8 @@ def _word_before(text: bytes, end: int) -> tuple[int, int]:
 def bitmap_parse(k: Host, start: int, buflen: int, maskp: int, nmaskbits: int) -> int:
     """``int bitmap_parse(const char *start, unsigned int buflen, unsigned long *maskp, int nmaskbits)``
 
-    lib/bitmap.c, 6.1. Hexadecimal words of 32 bits, the highest first, to the end of the line; 0, -EINVAL or -EOVERFLOW.
+    lib/bitmap.c, 6.1. Hexadecimal words of 32 bits, the highest first, to the end of the line. 0, -EINVAL or
+    -EOVERFLOW.
     """
     text = (k.mem.cstr(start, min(buflen, STRING_LIMIT)) if buflen else b"").partition(b"\n")[0]
     room, chunk, end = -(-nmaskbits // 32), 0, len(text)
@@ -177,7 +178,8 @@ def _print(k: Host, text: str, buf: int, off: int, count: int) -> int:
 
 @export(faithful)
 def bitmap_print_bitmask_to_buf(k: Host, buf: int, maskp: int, nmaskbits: int, off: int, count: int) -> int:
-    """``int bitmap_print_bitmask_to_buf(char *buf, const unsigned long *maskp, int nmaskbits, loff_t off, size_t count)``
+    """``int bitmap_print_bitmask_to_buf(char *buf, const unsigned long *maskp, int nmaskbits, loff_t off,
+    size_t count)``
 
     lib/bitmap.c, 6.1. *count* bytes from *off* on of the words, a newline and a NUL; how many were stored.
     """

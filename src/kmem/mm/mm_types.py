@@ -3,6 +3,9 @@
 ``kdata`` holds the kernel's global variables, in the data section of the simulated kernel image: a module that links
 against ``kmalloc_caches`` or ``node_data`` reads these very words. ``private`` is outside RAM: bounds, fault record,
 event ring.
+
+Private layout: kernel variables are the members of one struct, on the first 2 MiB boundary behind the kernel image, not
+at their addresses in the real image; ``struct kmem_event`` records lie outside the machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Zones, page frames and page blocks (include/linux/mmzone.h, page-flags.h, mm.h)."""
+"""Zones, page frames and page blocks (include/linux/mmzone.h, page-flags.h, mm.h).
+
+Private layout: the bits of all page blocks (4 each) are in one array, where the kernel has one for each 128 MiB section;
+``struct mem_section`` is not kept.
+"""
 
 from __future__ import annotations
 

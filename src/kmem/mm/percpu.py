@@ -3,6 +3,8 @@
 A per-cpu pointer is an offset; CPU *c* finds its copy at ``offset + __per_cpu_offset[c]``. Simplified: one chunk, the
 first, grown to the whole unit, and a map with one byte for each 8 bytes (0 free, 1 first, 2 rest) in place of the
 kernel's block bitmaps; first fit.
+
+Private layout: that map; ``struct pcpu_chunk`` is not kept.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Memory:
         """The (unsigned) value of *member* of every ``struct page``, by pfn."""
         field: Field = page.field(member)
         code = {1: "B", 2: "H", 4: "I", 8: "Q"}[field.size]
-        return self._map.cast(code)[field.offset // field.size :: STRUCT_PAGE // field.size].tolist()  # type: ignore[call-overload,no-any-return]
+        return self._map.cast(code)[field.offset // field.size :: STRUCT_PAGE // field.size].tolist()  # type: ignore[call-overload]
 
     @cached_property
     def flags(self) -> list[int]:

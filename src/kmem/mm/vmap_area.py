@@ -4,6 +4,8 @@ Three sets of ``struct vmap_area``: *busy* (tree by address, sorted list; ``vm``
 (tree that knows the largest gap below each node, sorted list) and *lazy* (freed, unmapped, but not yet flushed from
 the TLB, so not yet reusable). Free space starts as one range. The kernel's begins at address 1; ours at the kernel
 half, which is all that is ever asked for.
+
+Simplified: one tree and one list for all CPUs' requests, without the per-CPU preloaded ``vmap_area``.
 """
 
 from __future__ import annotations

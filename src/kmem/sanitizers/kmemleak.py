@@ -78,7 +78,8 @@ class Kmemleak:
             self.describe(allocation)
             self.made.append(allocation)
             self._live.setdefault(key, []).append(allocation)  # aliases of one cache share its address
-            self.bytes += event.requested
+            if kind != "kmem_cache_create":
+                self.bytes += event.requested
 
     def live(self) -> list[Allocation]:
         """What was not freed, oldest first."""
