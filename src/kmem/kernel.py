@@ -23,7 +23,7 @@ from kmem.errors import InputError, KmemError
 from kmem.kapi.context import CpuContext
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, TaskDied
-from kmem.kapi.export import Data
+from kmem.kapi.export import Data, private_data
 from kmem.kapi.host import Call
 from kmem.kapi.logbuf import LogBuf
 from kmem.kapi.site import CrashSite
@@ -141,6 +141,8 @@ class Kernel:
 
     def snapshot(self) -> None:
         """Make the state of now the one that :meth:`rollback` returns to. Not while a module's code runs."""
+        for entry in private_data():
+            self.address_of(entry.name)  # what the kapi keeps in RAM must be there before, to be there afterwards
         self.drain()
         self.mm.ram.snapshot()
         self._saved = (
@@ -362,7 +364,7 @@ class Kernel:
             for exported in module.exports:
                 if exported.name == name:
                     return exported.address
-        return self.symbols.address(name)
+        return self.symbols.exported(name)
 
     def percpu_modalloc(self, size: int, align: int, image: bytes) -> int:
         """``percpu_modalloc()``."""
@@ -428,7 +430,7 @@ class Kernel:
                 raise InitFailed(module.name, value, f"parameter {setting.param.name}={setting.value} was refused")
         result = 0
         if module.init_function:
-            result = signed32(self.executor.run(module.init_function))
+            result = signed32(self._guest(module.init_function))
         if result < 0:
             module.set_state(2)
             self.drain()
@@ -445,7 +447,24 @@ class Kernel:
         module.init_done()
         return LoadedModule(self, module, result)
 
+    def _guest(self, function: int) -> int:
+        """Run a module's init or exit, and afterwards the RCU callbacks that it queued."""
+        if self.symbols.placed("jiffies"):
+            from kmem.kapi.timekeeping import update_jiffies
+
+            update_jiffies(self)
+        value = self.executor.run(function)
+        if self.symbols.placed("rcu_cblist"):
+            from kmem.kapi.rcu import drain
+
+            self.executor.drive(drain(self))
+        return value
+
     def _forget(self, module: Module) -> None:
+        from kmem.kapi.params import free_params
+
+        if module.params:
+            self.executor.drive(free_params(self, module.params[0].address, len(module.params)))
         self.site.forget_sites()
         module.free()
         self.modules.pop(module.name, None)
@@ -514,7 +533,7 @@ class LoadedModule:
         if module.refcount > 1:
             raise InputError(f"module {module.name} is in use", remedy="close or unload what uses it first")
         module.set_state(2)
-        kernel.executor.run(module.exit_function)
+        kernel._guest(module.exit_function)
         kernel.drain()
         kernel._forget(module)
 

@@ -63,6 +63,14 @@ class Symbols:
                 self._placed[name] = found
         return found
 
+    def exported(self, name: str) -> int | None:
+        """As `address`, for a module: what the model keeps for itself is not to be linked to."""
+        return None if getattr(lookup(name), "private", False) else self.address(name)
+
+    def placed(self, name: str) -> bool:
+        """Whether anybody has asked for *name* yet."""
+        return name in self._placed
+
     def _place(self, name: str) -> int | None:
         if name in _KDATA:
             return KDATA_ADDRESS + kdata.field(name).offset
