@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kmem.abi.gfp import GFP_ATOMIC, GFP_DMA, GFP_DMA32, GFP_KERNEL, GFP_NOFS, GFP_NOIO, GFP_NOWAIT, GFP_USER
     from kmem.kapi.executor import TaskDied
-    from kmem.kernel import InitFailed, Kernel, LoadedModule, boot
+    from kmem.kapi.insmod import InitFailed, LoadedModule
+    from kmem.kernel import Kernel, boot
 
 _HOME = {"TaskDied": "kmem.kapi.executor"} | dict.fromkeys(
     ("InitFailed", "Kernel", "LoadedModule", "boot"), "kmem.kernel"

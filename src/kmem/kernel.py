@@ -10,24 +10,25 @@ and the crash reports (`kmem.kapi.crash.CrashHost`) see.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
-from kmem.abi.address import PAGE_OFFSET
 from kmem.abi.exports import export
 from kmem.abi.layout import layout
 from kmem.abi.release import release
-from kmem.errors import InputError, KmemError
 from kmem.kapi.context import CpuContext
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, TaskDied
 from kmem.kapi.export import Data, private_data
 from kmem.kapi.host import Call
+from kmem.kapi.insmod import LoadedModule, Modules
 from kmem.kapi.logbuf import LogBuf
 from kmem.kapi.site import CrashSite
 from kmem.kapi.symbols import Symbols
+from kmem.kapi.track import describe
 from kmem.kapi.vsprintf import FormatOptions
 from kmem.lib.cstruct import u64
 from kmem.machine.clock import Clock
@@ -37,15 +38,13 @@ from kmem.mm.api import Mm
 from kmem.mm.config import BootConfig, configuration
 from kmem.mm.stream import EventStream
 from kmem.modules.kallsyms import Kallsyms
-from kmem.modules.loader import load_module
 from kmem.modules.module import Module
-from kmem.sanitizers.kmemleak import Allocation, Kmemleak
+from kmem.sanitizers.kmemleak import Kmemleak
 from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
 
 BOOT_NS = 1_000_000_000
 """Simulated time at which the machine is up."""
 PID, COMM = 97, "insmod"
-_COUNTED_RUNS = 1 << 16
 
 
 class Kernel:
@@ -66,7 +65,6 @@ class Kernel:
         self.format = FormatOptions.seeded(self.boot_config.seed, no_hash_pointers=plain_pointers)
         self.findings = Findings()
         self.unsupported: dict[str, int] = {}
-        self.modules: dict[str, Module] = {}
         self.tainted = 0
         self._warned: set[tuple[str, int]] = set()
         self._executor: Executor | None = None
@@ -88,7 +86,8 @@ class Kernel:
         self.mm.moment = self._moment
         self.mm.warn = lambda where, message: self.warn_at(places.PLACES[where], message)
         self.mm.irqs_disabled, self.mm.might_sleep = self.context.irqs_disabled, self.context.on_sleep
-        self.leaks = Kmemleak(self._is_module_code, self._describe)
+        self.loader = Modules(self)
+        self.leaks = Kmemleak(self.loader.is_code, partial(describe, self))
         self.events = EventStream(self.mm.core)
         self.events.listen(self.leaks)
 
@@ -166,7 +165,8 @@ class Kernel:
         mark, ns, modules, names, self.tainted, warned, state = self._saved
         self.log.rewind(mark)
         self.clock.set(ns)
-        self.modules, self._warned = {module.name: module for module, _ in modules}, set(warned)
+        self.loader.loaded = {module.name: module for module, _ in modules}
+        self._warned = set(warned)
         for module, module_mark in modules:
             module.rewind(module_mark)
         self.kallsyms.rewind(names)
@@ -277,6 +277,19 @@ class Kernel:
         self.finding("bug", f"kernel panic: {message}")
         raise TaskDied
 
+    def memory_held(self) -> str:
+        """What the modules have allocated and not freed, in words."""
+        self.drain()
+        live = self.leaks.live()
+        size = sum(allocation.event.allocated for allocation in live)
+        return f"{len(live)} allocations of the module hold {size} bytes of it"
+
+    def starved(self, failures: int) -> NoReturn:
+        """The module goes on asking for memory that is not there: the task dies."""
+        self.drain()
+        self.finding("hang", f"still asking for memory after {failures} failures for lack of it")
+        raise TaskDied
+
     def dump_stack(self) -> None:
         """``dump_stack()``."""
         self.site.dump_stack()
@@ -339,46 +352,6 @@ class Kernel:
         """Module code took more instructions than it may."""
         self.site.hang(regs, budget)
 
-    # what the loader uses (kmem.modules.env.LoadEnv)
-
-    def module_alloc(self, size: int) -> int:
-        """``module_alloc()``."""
-        return self.mm.core.k_module_alloc(size) if size else 0
-
-    def module_memfree(self, addr: int) -> None:
-        """``module_memfree()``."""
-        if addr:
-            self.mm.core.k_module_memfree(addr)
-            if self._executor:
-                self._executor.code_changed()
-
-    def set_memory(self, addr: int, size: int, write: bool, execute: bool) -> None:
-        """``set_memory_ro()`` and its kin."""
-        self.mm.core.k_set_memory(addr, -(-size // 4096), int(write), int(execute))
-        if self._executor:
-            self._executor.code_changed()
-
-    def resolve(self, name: str) -> int | None:
-        """``find_symbol()``: other modules first, then the kernel."""
-        for module in self.modules.values():
-            for exported in module.exports:
-                if exported.name == name:
-                    return exported.address
-        return self.symbols.exported(name)
-
-    def percpu_modalloc(self, size: int, align: int, image: bytes) -> int:
-        """``percpu_modalloc()``."""
-        offset = self.mm.core.k_alloc_percpu(size, align, 0xCC0)
-        if offset:
-            for cpu in range(self.nr_cpus):
-                base = u64(self.mm.view.per_cpu_offset(cpu))
-                self.mem.write(base + offset, image)
-        return offset
-
-    def percpu_modfree(self, offset: int) -> None:
-        """``percpu_modfree()``."""
-        self.mm.core.k_free_percpu(offset)
-
     def add_taint(self, flag: int) -> None:
         """``add_taint()``."""
         self.tainted |= 1 << flag
@@ -389,166 +362,18 @@ class Kernel:
 
     # modules
 
+    @property
+    def modules(self) -> dict[str, Module]:
+        """Modules that are loaded, by name."""
+        return self.loader.loaded
+
     def module_at(self, addr: int) -> Module | None:
         """The module whose memory holds *addr*."""
-        for module in self.modules.values():
-            if module.contains(addr):
-                return module
-        return None
-
-    def _is_module_code(self, addr: int) -> bool:
-        return self.module_at(addr) is not None
+        return self.loader.at(addr)
 
     def insmod(self, file: str | Path | bytes, **params: object) -> LoadedModule:
-        """Load a module and run its init. *file* is a path (or the bytes) of a ``.ko``; *params* are its parameters.
-
-        Raises InitFailed if init returns an error (the module is gone then), ModuleFormatError and others for files
-        that cannot be loaded, TaskDied if init crashed (the report is in the log and in `findings`).
-        """
-        from kmem.modules.image import read_module
-
-        image = file if isinstance(file, bytes) else read_module(Path(file))
-        given = {name: None if value is None else _text(value) for name, value in params.items()}
-        assert self.executor
-        module = load_module(image, self, params=given)
-        self.executor.code_changed()
-        if module.name in self.modules:
-            module.free()
-            raise InputError(f"module {module.name} is loaded already", remedy="unload it first")
-        self.modules[module.name] = module
-        self.site.forget_sites()
-        return self._init(module)
-
-    def _init(self, module: Module) -> LoadedModule:
-        from kmem.kapi.params import set_param
-
-        for setting in module.settings:
-            error = self.executor.drive(set_param(self, setting.param.address, setting.value))
-            if error:
-                self._forget(module)
-                value = signed32(error)
-                raise InitFailed(module.name, value, f"parameter {setting.param.name}={setting.value} was refused")
-        result = 0
-        if module.init_function:
-            result = signed32(self._guest(module.init_function))
-        if result < 0:
-            module.set_state(2)
-            self.drain()
-            self._forget(module)
-            raise InitFailed(module.name, result, "its init function returned an error")
-        if result > 0:
-            self.printk(
-                4,
-                f"do_init_module: '{module.name}'->init suspiciously returned {result}, "
-                "it should follow 0/-E convention",
-            )
-            self.printk(4, "do_init_module: loading module anyway...")
-            self.dump_stack()
-        module.init_done()
-        return LoadedModule(self, module, result)
-
-    def _guest(self, function: int) -> int:
-        """Run a module's init or exit, and afterwards the RCU callbacks that it queued."""
-        if self.symbols.placed("jiffies"):
-            from kmem.kapi.timekeeping import update_jiffies
-
-            update_jiffies(self)
-        value = self.executor.run(function)
-        if self.symbols.placed("rcu_cblist"):
-            from kmem.kapi.rcu import drain
-
-            self.executor.drive(drain(self))
-        return value
-
-    def _forget(self, module: Module) -> None:
-        from kmem.kapi.params import free_params
-
-        if module.params:
-            self.executor.drive(free_params(self, module.params[0].address, len(module.params)))
-        self.site.forget_sites()
-        module.free()
-        self.modules.pop(module.name, None)
-
-    def _describe(self, allocation: Allocation) -> None:
-        """Where a new allocation lies and how many physically contiguous runs it has."""
-        event = allocation.event
-        address = PAGE_OFFSET + (event.ptr << 12) if event.kind == "mm_page_alloc" else event.ptr
-        allocation.region = self.site.region(address)
-        allocation.address = address
-        allocation.site = self.site.call_site(event.call_site)
-        allocation.cache = (
-            self.mm.view.cache_name(self.mm.view.ptr(self.site.kmem_cache, event.cache)) if event.cache else ""
-        )
-        if event.kind in ("percpu_alloc_percpu", "kmem_cache_create", "ioremap"):
-            return
-        first, last = address >> 12, (address + max(event.requested or event.allocated, 1) - 1) >> 12
-        allocation.pages = last - first + 1
-        allocation.runs = self._runs(first, min(allocation.pages, _COUNTED_RUNS))
-
-    def _runs(self, first: int, pages: int) -> int:
-        if not self.mm.is_vmalloc_addr(first << 12):
-            return 1
-        runs, before = 0, -2
-        for n in range(pages):
-            frame = self.mm.phys_of((first + n) << 12) >> 12
-            runs += frame != before + 1
-            before = frame
-        return runs
-
-
-class InitFailed(KmemError):
-    """A module's init returned an error."""
-
-    slug = "init-failed"
-    status = 1
-
-    def __init__(self, name: str, code: int, why: str) -> None:
-        from kmem.kapi.errno import errname
-
-        self.code = code
-        super().__init__(
-            f"could not insert module {name}: {why}: {errname(code) or code}",
-            remedy="see the kernel log for the driver's own words",
-        )
-
-
-class LoadedModule:
-    """A module that is in the kernel: `rmmod` takes it out."""
-
-    def __init__(self, kernel: Kernel, module: Module, init: int) -> None:
-        self.kernel, self.module, self.init = kernel, module, init
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.module.name
-
-    def rmmod(self) -> None:
-        """Run exit and take the module out. InputError if it has none, or is in use."""
-        kernel, module = self.kernel, self.module
-        if not module.exit_function:
-            raise InputError(
-                f"module {module.name} has no exit function: it cannot be unloaded", remedy="add module_exit()"
-            )
-        if module.refcount > 1:
-            raise InputError(f"module {module.name} is in use", remedy="close or unload what uses it first")
-        module.set_state(2)
-        kernel._guest(module.exit_function)
-        kernel.drain()
-        kernel._forget(module)
-
-
-def signed32(value: int) -> int:
-    """An ``int`` out of rax."""
-    return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "Y" if value else "N"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(_text(item) for item in value)
-    return str(value)
+        """Load a module and run its init (`kmem.kapi.insmod.Modules.insmod`)."""
+        return self.loader.insmod(file, **params)
 
 
 def boot(

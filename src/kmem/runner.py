@@ -109,7 +109,7 @@ class _Stopwatch:
 
 def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _Stopwatch) -> RunResult:
     from kmem.kapi.executor import TaskDied
-    from kmem.kernel import InitFailed
+    from kmem.kapi.insmod import InitFailed
 
     init: int | None = None
     ended: str | None = None

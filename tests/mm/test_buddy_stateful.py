@@ -121,7 +121,7 @@ class BuddyMachine(RuleBasedStateMachine):
 
 
 def free_blocks(mm: BootedMm) -> list[tuple[int, int]]:
-    """(pfn, order) of every free block."""
+    """(pfn, order) of every free block; of the largest only their halves, which the atomic reserve may have kept apart."""
     found = []
     for z in mm.view.zones():
         for order in range(11):
@@ -129,7 +129,8 @@ def free_blocks(mm: BootedMm) -> list[tuple[int, int]]:
                 head = z.free_area[order].free_list[mt]
                 link = head.next
                 while link != head:
-                    found.append((mm.view.pfn(link._addr - 8), order))
+                    pfn = mm.view.pfn(link._addr - 8)
+                    found += [(pfn, order)] if order < 10 else [(pfn, 9), (pfn + 512, 9)]
                     link = link.next
     return sorted(found)
 

@@ -88,7 +88,7 @@ def damage_b2(mm: BootedMm) -> None:
 
 
 def damage_b3(mm: BootedMm) -> None:
-    page = free_block(mm)
+    page = free_block(mm, 9)
     order = page.private
     other = page + (1 << (order - 1))
     z, mt_head = dma32(mm), page.lru.prev

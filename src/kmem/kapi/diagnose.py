@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Line = tuple[int, str]
 JIFFIES_AT_BOOT, NS_PER_JIFFY = 4294892296, 4000000
+STARVED_LIMIT = 1000
+"""How many allocations may fail for lack of memory before a module that does not stop asking is stopped."""
 
 _RANGES = {
     codes.REPORT_LEFT_REDZONE: slub_report.LEFT_REDZONE,
@@ -74,6 +76,8 @@ class Host(Protocol):
     def warn(self, file: str, line: int, function: str, message: str = "", *, once: bool = False) -> None: ...
     def bug(self, file: str, line: int, function: str) -> NoReturn: ...
     def run_ctor(self, ctor: int, obj: int) -> None: ...
+    def memory_held(self) -> str: ...
+    def starved(self, failures: int) -> NoReturn: ...
     def finding(self, kind: str, message: str, **facts: object) -> None: ...
 
 
@@ -83,6 +87,7 @@ class Diagnose:
     def __init__(self, k: Host) -> None:
         self.k = k
         self._stacks: list[list[int]] = [[]]
+        self._starved = 0
         self._handlers: dict[int, Callable[[int, int, int, int], int]] = {
             codes.UP_CACHE_FLAGS: self._cache_flags,
             codes.UP_WARN: self._warn,
@@ -142,7 +147,8 @@ class Diagnose:
         return 0
 
     def _alloc_failed(self, mask: int, order: int, node: int, d: int) -> int:
-        self._failure(slub_report.page_allocation(order), mask, "__alloc_pages")
+        if self._starved <= 1:  # the kernel limits these reports to one in ten seconds
+            self._failure(slub_report.page_allocation(order), mask, "__alloc_pages")
         return 0
 
     def _failure(self, message: str, mask: int, function: str) -> None:
@@ -162,6 +168,11 @@ class Diagnose:
         return 0
 
     def _out_of_memory(self, mask: int, order: int, node: int, d: int) -> int:
+        self._starved += 1
+        if self._starved > STARVED_LIMIT:
+            self.k.starved(STARVED_LIMIT)
+        if self._starved > 1:
+            return 0
         comm = self.k.comm()
         names = gfp.pgg(mask)
         self.print([(4, f"{comm} invoked oom-killer: gfp_mask={mask:#x}({names}), order={order}, oom_score_adj=0")])
@@ -169,9 +180,7 @@ class Diagnose:
         from kmem.mm.show_mem import mem_info
 
         text = self.print(mem_info(self.k.mm))
-        self.k.finding(
-            "leak", "the machine ran out of memory: the allocation fails, and nothing is left to free", text=tuple(text)
-        )
+        self.k.finding("leak", f"the machine is out of memory: {self.k.memory_held()}", text=tuple(text))
         return 0
 
     # slub_debug

@@ -26,7 +26,7 @@ from kmem.abi.gfp import (
     __GFP_THISNODE,
     __GFP_ZERO,
 )
-from kmem.lib.jit import address, entry, fill, jit, ptr
+from kmem.lib.jit import address, container_of, entry, fill, jit, ptr
 from kmem.lib.list import list_empty
 from kmem.mm import places
 from kmem.mm.codes import UP_ALLOC_FAILED, UP_OUT_OF_MEMORY
@@ -168,23 +168,28 @@ def reserve_highatomic_pageblock(k: Any, z: Any, p: Any) -> None:
 
 
 @jit
-def unreserve_highatomic(k: Any, node: int, migratetype: int) -> None:
-    """``unreserve_highatomic_pageblock()``: give reserved page blocks back to everybody."""
-    for i in range(ZONE_MOVABLE):
-        z = k.node_data[node].node_zones[i]
-        while z.nr_reserved_highatomic > 0:
-            found = False
-            for order in range(MAX_ORDER):
-                head = z.free_area[order].free_list[MIGRATE_HIGHATOMIC]
-                if not list_empty(head):
-                    found = True
-                    p = ptr(page, address(head.next) - 8, k)
-                    set_pageblock_migratetype(k, page_to_pfn(p), migratetype)
-                    move_freepages_block(k, z, p, migratetype)
-                    break
-            if not found:
-                break
-            z.nr_reserved_highatomic = max(z.nr_reserved_highatomic - PAGEBLOCK_NR_PAGES, 0)
+def unreserve_highatomic_pageblock(k: Any, gfp: int, node: int) -> bool:
+    """``unreserve_highatomic_pageblock(ac, force=true)``: give one reserved page block back to everybody; False if there was none."""
+    zoneidx, migratetype = gfp_zone(gfp), gfp_migratetype(gfp)
+    lst = k.node_data[node].node_zonelists[1 if gfp & __GFP_THISNODE else 0]
+    i = 0
+    while lst._zonerefs[i].zone:
+        z = lst._zonerefs[i].zone
+        i += 1
+        if lst._zonerefs[i - 1].zone_idx > zoneidx:
+            continue
+        for order in range(MAX_ORDER):
+            head = z.free_area[order].free_list[MIGRATE_HIGHATOMIC]
+            if list_empty(head):
+                continue
+            p = container_of(head.next, page, "lru")
+            pfn = page_to_pfn(p)
+            if get_pageblock_migratetype(k, pfn) == MIGRATE_HIGHATOMIC:
+                z.nr_reserved_highatomic = max(z.nr_reserved_highatomic - PAGEBLOCK_NR_PAGES, 0)
+            set_pageblock_migratetype(k, pfn, migratetype)
+            if move_freepages_block(k, z, p, migratetype):
+                return True
+    return False
 
 
 @jit
@@ -253,10 +258,12 @@ def alloc_pages_slowpath(k: Any, gfp: int, order: int, node: int) -> Any:
     if gfp & __GFP_DIRECT_RECLAIM:
         for _ in range(16):
             drain_all_pages(k)
-            unreserve_highatomic(k, node, gfp_migratetype(gfp))
-            p = get_page_from_freelist(k, gfp, order, alloc_flags & ~ALLOC_KSWAPD, node)
-            if p:
-                return p
+            while True:
+                p = get_page_from_freelist(k, gfp, order, alloc_flags & ~ALLOC_KSWAPD, node)
+                if p:
+                    return p
+                if not unreserve_highatomic_pageblock(k, gfp, node):
+                    break
             if gfp & __GFP_NORETRY or (
                 order > PAGE_ALLOC_COSTLY_ORDER and not gfp & (__GFP_RETRY_MAYFAIL | __GFP_NOFAIL)
             ):

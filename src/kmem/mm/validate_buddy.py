@@ -135,15 +135,16 @@ def b2(b: Buddy) -> Iterator[Violation]:
 
 
 def b3(b: Buddy) -> Iterator[Violation]:
-    """No two free buddies lie side by side, unless their page blocks must not be mixed."""
+    """No two free buddies of less than a page block lie side by side.
+
+    Larger ones may: a block that leaves the atomic reserve is not merged with its neighbour until one of them is used.
+    """
     for z in b.zones:
         orders = {block.pfn: block.order for block in z.free}
         for block in z.free:
             other = block.pfn ^ (1 << block.order)
-            if block.order < MAX_ORDER - 1 and orders.get(other) == block.order:
-                types = {pageblock_type(b.memory, pfn) for pfn in (block.pfn, other)}
-                if block.order < PAGEBLOCK_ORDER or len(types) == 1 or max(types) < PCPTYPES:
-                    yield Violation("B3", f"{z.name}: {block} and its buddy {other} are both free")
+            if block.order < PAGEBLOCK_ORDER and orders.get(other) == block.order:
+                yield Violation("B3", f"{z.name}: {block} and its buddy {other} are both free")
 
 
 def b4(b: Buddy) -> Iterator[Violation]:
@@ -252,7 +253,10 @@ def b11(b: Buddy) -> Iterator[Violation]:
 
 
 def b12(b: Buddy) -> Iterator[Violation]:
-    """High-order atomic reserves count the page blocks that carry the type, and only those hold its free blocks."""
+    """High-order atomic reserves count the page blocks that carry the type, and only those hold its free blocks.
+
+    As in the kernel a page block that the zone's end cuts keeps its free pages on the old list when it changes its type.
+    """
     for z in b.zones:
         first, last = z.start >> PAGEBLOCK_ORDER, (z.end - 1) >> PAGEBLOCK_ORDER
         types = {block: pageblock_type(b.memory, block << PAGEBLOCK_ORDER) for block in range(first, last + 1)}
@@ -262,7 +266,8 @@ def b12(b: Buddy) -> Iterator[Violation]:
                 "B12", f"{z.name}: nr_reserved_highatomic {z.z.nr_reserved_highatomic}, {reserved} pages in such blocks"
             )
         for block in z.free:
-            if block.migratetype == HIGHATOMIC != types[block.pfn >> PAGEBLOCK_ORDER]:
+            whole = (block.pfn | 511) < z.end
+            if block.migratetype == HIGHATOMIC != types[block.pfn >> PAGEBLOCK_ORDER] and whole:
                 yield Violation("B12", f"{z.name}: {block} is on the list of a type that its page block does not have")
         if any(kind >= MIGRATE_TYPES for kind in types.values()):
             yield Violation("B12", f"{z.name}: a page block has no valid type")

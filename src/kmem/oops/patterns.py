@@ -37,7 +37,8 @@ HEADERS = (
     _header("sleep", r"BUG: sleeping function called from invalid"),
     _header("sched", r"BUG: scheduling while atomic"),
     _header("bad-page", r"BUG: Bad page (?:state|map|cache)|Bad page state (?:at|in)"),
-    _header("list", r"list_(?:add|del)(?: double add)? corruption|list_add double add|slist corruption"),
+    _header("list", r"list_(?:add|del)(?: double add)? corruption|list_add double add|slist corruption",
+            frozenset({"warning", "list"})),
     _header("stack-guard", r"BUG: (?:\w+ )?stack guard page was hit|BUG: IRQ stack guard page"),
     _header("soft-lockup", r"BUG: soft lockup|NMI watchdog: BUG: soft lockup|watchdog: BUG: soft lockup"),
     _header("hard-lockup", r"Watchdog detected hard LOCKUP|NMI watchdog: Watchdog detected hard"),
@@ -78,6 +79,8 @@ HEADERS = (
     _header("rcu-stall", r"rcu: INFO: rcu_\w+ (?:self-)?detected stall|INFO: rcu_\w+ (?:self-)?detected stall"),
     _header("oom", r"invoked oom-killer|Out of memory: Kill|Memory cgroup out of memory"),
     _header("panic", r"Kernel panic - not syncing", ANY, False),
+    _header("kasan", r"^The buggy address belongs to the", ANY, False),
+    _header("oops", r"^\s*pc : [a-z_]\w+\+0x|^\s*PC is at ", ANY, False),
     _header("null", r"^IP: \[<|^IP: [a-z_]+\w*\+0x", FAULTS, False),
 )
 
@@ -85,7 +88,7 @@ START = re.compile(
     r"BUG|Unable|unable|[Oo]ops|kernel (?:BUG|tried)|general prot|Internal error|WARNING|corruption|KASAN|kasan:|usercopy|"
     r"exposure|overwrite|refcount_t|ODEBUG|allocation (?:failure|for)|vmalloc|Unhandled|Insufficient|PANIC|double fault|"
     r"INFO: |unreferenced|Bad page|Badness|[Ss]lab|SLUB|UBSAN|oom-killer|Out of mem|panic|lockup|LOCKUP|opcode|bad area|"
-    r"stall|^IP: |Kernel stack|overflow|order:|segment:|NULL pointer"
+    r"stall|^IP: |pc : |PC is at|buggy address|Kernel stack|overflow|order:|segment:|NULL pointer"
 )
 """A cheap first look: a line without any of these words is no headline."""
 
@@ -147,7 +150,7 @@ FACTS = {
     "pte": r"PTE (?P<pte>[0-9a-f]+)",
     "leak": r"unreferenced object (?P<addr>0x[0-9a-f]+) \(size (?P<size>\d+)\)",
     "irqs-off": r"IRQs (?P<state>on|off)",
-    "reclaim": r"RECLAIM_FS-ON|fs_reclaim|IN-RECLAIM",
+    "reclaim": r"RECLAIM_FS-ON|IN-RECLAIM",
     "pf": r"#PF: supervisor (?P<access>\S+(?: fetch)?)|\[normal kernel (?P<old>\w+) (?:access|fault)",
     "gpf-addr": r"non-canonical address (?P<addr>0x[0-9a-f]+)",
     "kasan-range": r"KASAN: (?P<what>null-ptr-deref|probably user-memory-access|maybe wild-memory-access|wild-memory-access) in range "
@@ -164,3 +167,20 @@ FACTS = {
 """Patterns of single lines, by the name under which `Report.facts` keeps them."""
 
 FACT_PATTERNS = {name: re.compile(pattern) for name, pattern in FACTS.items()}
+
+NEEDLES = {
+    "kasan": "KASAN: ", "access": " of size ", "kfence": "KFENCE: ", "kfence-object": "kfence-#",
+    "kfence-distance": "of kfence", "kmsan": "KMSAN: ", "ubsan": "UBSAN: ", "inside": "is located ",
+    "cache": "belongs to the cache", "cache2": "in cache ", "slub": "BUG", "slub-bytes": "-0x", "slub-first": "First byte",
+    "slub-alloc": "Allocated in ", "slub-free": "Freed in ", "remaining": "remaining", "slab-object": "Slab corruption",
+    "dump": " ", "list": "list_", "refcount": "refcount_t: ", "odebug": "ODEBUG: ", "order": "order:", "vmap-size": "vm",
+    "mode": "mode:", "sleep-at": "invalid context at", "atomic": "in_atomic()", "lock": "at: ", "preempt-at": "Preemption dis",
+    "warn-at": "WARNING: ", "bug-at": "ernel BUG at", "page": "mapcount:", "page-old": "mapcount:", "page-flags": "flags: ",
+    "page-why": "page dumped because", "page-bad": "bad because", "usercopy": "attempt detected",
+    "whitelist": "usercopy whitelist", "stack-hit": "guard page was hit", "far": "FAR: ", "task-stack": "Task stack:",
+    "stack-end": "corrupted stack end", "workqueue": "Workqueue: ", "pte": "PTE ", "leak": "unreferenced object",
+    "irqs-off": "IRQs o", "reclaim": "ECLAIM", "pf": "#PF", "gpf-addr": "non-canonical", "kasan-range": "in range",
+    "slub-debug": "debug", "leak-comm": "comm \"", "seg-fixed": "Segment ", "pgd": "pgd", "end-trace": "end trace",
+    "invalid-free": "free of 0x", "corrupted-at": "Corrupted memory", "fault-injection": "FAULT_INJECTION",
+}  # fmt: skip
+"""A word without which a fact's pattern cannot match: the cheap first look."""

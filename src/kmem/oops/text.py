@@ -32,7 +32,7 @@ _STAMP_INSIDE = re.compile(r"(?<=\S)\s*(?=\[\s*\d{1,7}\.\d{6}\](?:\[\s*[TC]\d+\]
 _LEVEL_INSIDE = re.compile(r"<\d>(?=BUG|WARNING|Unable|general|Oops|Kernel|kernel)")
 _TAGS = re.compile(r"</?(?:br|p|pre|code|div|span|tt)\b[^>]{0,80}>", re.IGNORECASE)
 _MARKS = re.compile(
-    r"\s+(?=(?:BUG: |WARNING: |Unable to handle |Unhandled fault|general protection fault|Internal error: |Oops: |"
+    r"(?<!from)\s+(?=(?:BUG: |WARNING: |Unable to handle |Unhandled fault|general protection fault|Internal error: |Oops: |"
     r"kernel BUG at |Kernel panic|pgd = |PGD \d|\*pde |Modules linked in: |CPU: \d+ |CPU: +\d+ +Tainted|Hardware name: |"
     r"Workqueue: |PC is at |LR is at |IP: |EIP|RIP: |pc : |sp : |psr: |r\d{1,2} ?: ?[0-9a-f]{8} |Flags: |Control: |"
     r"Process \S+ \(pid|Stack: |Backtrace: |Call Trace: |Call trace: |Code: |---\[ end |------------\[ cut |EFLAGS: |"

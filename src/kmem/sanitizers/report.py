@@ -192,7 +192,7 @@ class Regions(Protocol):
 def region(address: int, regions: Regions) -> str:
     """What part of the kernel's address space *address* lies in, in words."""
     if address < PAGE_SIZE:
-        return "the first page, where NULL points"
+        return f"NULL + {address:#x}" if address else "NULL"
     if address < regions.task_size_max:
         return "user space"
     for name, start, end in (
@@ -206,7 +206,7 @@ def region(address: int, regions: Regions) -> str:
             return name
     if address >= (1 << 64) - PAGE_SIZE:
         return "the last page, where error pointers point"
-    return "kernel space that is not in use" if address >> 47 == (1 << 17) - 1 else "no region: it is not canonical"
+    return "kernel space that is not in use" if address >> 47 == (1 << 17) - 1 else "not a canonical address"
 
 
 def classify(
@@ -257,19 +257,20 @@ def access_of(fault: Fault) -> str:
 
 
 def describe(fault: Fault, kind: Kind, regions: Regions, size: int | None = None) -> str:
-    """The message of a finding for *fault*: "write of 4 bytes to 0x0000000000000000, the first page …"."""
+    """The message of a finding for *fault*: "write of 4 bytes to 0x10 (NULL + 0x10)"."""
     if fault.vector not in (PF, GP, DF, 12):
         return _EXCEPTIONS.get(fault.vector, f"CPU exception {fault.vector}")
     if kind is Kind.STACK_OVERFLOW:
         return "kernel stack overflow"
     access = access_of(fault)
     if access == "exec":
-        return f"jump to {fault.address:#018x}, {origin(fault.address, regions)}"
+        return f"jump to {fault.address:#x} ({origin(fault.address, regions)})"
     if not access and not fault.address:
         return "general protection fault"
     what = f"{access or 'access'} of {size} bytes" if size else access or "access"
     preposition = "to" if access in ("write", "") else "from"
-    return f"{what} {preposition} {fault.address:#018x}, {origin(fault.address, regions)}"
+    followed = "the allocator followed a bad free pointer: " if kind is Kind.FREELIST_CORRUPTION else ""
+    return f"{followed}{what} {preposition} {fault.address:#x} ({origin(fault.address, regions)})"
 
 
 _EXCEPTIONS = {0: "division by zero or overflow of a division", 3: "breakpoint instruction", 6: "invalid instruction"}

@@ -1,0 +1,211 @@
+"""Modules in and out: insmod and rmmod, and what the loader needs of the kernel (kernel/module/main.c, 6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmem.errors import InputError, KmemError
+from kmem.lib.cstruct import u64
+from kmem.modules.loader import load_module
+from kmem.modules.module import Module
+
+if TYPE_CHECKING:
+    from kmem.kernel import Kernel
+
+
+class Modules:
+    """The modules of one kernel, and the kernel as `kmem.modules.env.LoadEnv` sees it."""
+
+    def __init__(self, k: Any) -> None:
+        self.k = k
+        self.loaded: dict[str, Module] = {}
+        self.mem, self.kallsyms, self.layout, self.release = k.mem, k.kallsyms, k.layout, k.release
+
+    @property
+    def tainted(self) -> int:
+        """``tainted_mask``."""
+        return int(self.k.tainted)
+
+    def add_taint(self, flag: int) -> None:
+        """``add_taint()``."""
+        self.k.add_taint(flag)
+
+    def printk(self, level: int, text: str) -> None:
+        """Log one line."""
+        self.k.printk(level, text)
+
+    def module_alloc(self, size: int) -> int:
+        """``module_alloc()``."""
+        return int(self.k.mm.core.k_module_alloc(size)) if size else 0
+
+    def module_memfree(self, addr: int) -> None:
+        """``module_memfree()``."""
+        if addr:
+            self.k.mm.core.k_module_memfree(addr)
+            if self.k._executor:
+                self.k._executor.code_changed()
+
+    def set_memory(self, addr: int, size: int, write: bool, execute: bool) -> None:
+        """``set_memory_ro()`` and its kin."""
+        self.k.mm.core.k_set_memory(addr, -(-size // 4096), int(write), int(execute))
+        if self.k._executor:
+            self.k._executor.code_changed()
+
+    def resolve(self, name: str) -> int | None:
+        """``find_symbol()``: other modules first, then the kernel."""
+        for module in self.loaded.values():
+            for exported in module.exports:
+                if exported.name == name:
+                    return exported.address
+        found: int | None = self.k.symbols.exported(name)
+        return found
+
+    def percpu_modalloc(self, size: int, align: int, image: bytes) -> int:
+        """``percpu_modalloc()``."""
+        offset = self.k.mm.core.k_alloc_percpu(size, align, 0xCC0)
+        if offset:
+            for cpu in range(self.k.nr_cpus):
+                base = u64(self.k.mm.view.per_cpu_offset(cpu))
+                self.mem.write(base + offset, image)
+        return int(offset)
+
+    def percpu_modfree(self, offset: int) -> None:
+        """``percpu_modfree()``."""
+        self.k.mm.core.k_free_percpu(offset)
+
+    def at(self, addr: int) -> Module | None:
+        """The module whose memory holds *addr*."""
+        for module in self.loaded.values():
+            if module.contains(addr):
+                return module
+        return None
+
+    def is_code(self, addr: int) -> bool:
+        return self.at(addr) is not None
+
+    def insmod(self, file: str | Path | bytes, **params: object) -> LoadedModule:
+        """Load a module and run its init. *file* is a path (or the bytes) of a ``.ko``; *params* are its parameters.
+
+        Raises InitFailed if init returns an error (the module is gone then), ModuleFormatError and others for files
+        that cannot be loaded, TaskDied if init crashed (the report is in the log and in `findings`).
+        """
+        from kmem.modules.image import read_module
+
+        image = file if isinstance(file, bytes) else read_module(Path(file))
+        given = {name: None if value is None else _text(value) for name, value in params.items()}
+        assert self.k.executor
+        module = load_module(image, self, params=given)
+        self.k.executor.code_changed()
+        if module.name in self.loaded:
+            module.free()
+            raise InputError(f"module {module.name} is loaded already", remedy="unload it first")
+        self.loaded[module.name] = module
+        self.k.site.forget_sites()
+        return self._init(module)
+
+    def _init(self, module: Module) -> LoadedModule:
+        from kmem.kapi.params import set_param
+
+        for setting in module.settings:
+            error = self.k.executor.drive(set_param(self.k, setting.param.address, setting.value))
+            if error:
+                self.forget(module)
+                value = signed32(error)
+                raise InitFailed(module.name, value, f"parameter {setting.param.name}={setting.value} was refused")
+        result = 0
+        if module.init_function:
+            result = signed32(self.run(module.init_function))
+        if result < 0:
+            module.set_state(2)
+            self.k.drain()
+            self.forget(module)
+            raise InitFailed(module.name, result, "its init function returned an error")
+        if result > 0:
+            self.printk(
+                4,
+                f"do_init_module: '{module.name}'->init suspiciously returned {result}, "
+                "it should follow 0/-E convention",
+            )
+            self.printk(4, "do_init_module: loading module anyway...")
+            self.k.dump_stack()
+        module.init_done()
+        return LoadedModule(self.k, module, result)
+
+    def run(self, function: int) -> int:
+        """Run a module's init or exit, and afterwards the RCU callbacks that it queued."""
+        if self.k.symbols.placed("jiffies"):
+            from kmem.kapi.timekeeping import update_jiffies
+
+            update_jiffies(self.k)
+        value = self.k.executor.run(function)
+        if self.k.symbols.placed("rcu_cblist"):
+            from kmem.kapi.rcu import drain
+
+            self.k.executor.drive(drain(self.k))
+        return int(value)
+
+    def forget(self, module: Module) -> None:
+        from kmem.kapi.params import free_params
+
+        if module.params:
+            self.k.executor.drive(free_params(self.k, module.params[0].address, len(module.params)))
+        self.k.site.forget_sites()
+        module.free()
+        self.loaded.pop(module.name, None)
+
+
+class InitFailed(KmemError):
+    """A module's init returned an error."""
+
+    slug = "init-failed"
+    status = 1
+
+    def __init__(self, name: str, code: int, why: str) -> None:
+        from kmem.kapi.errno import errname
+
+        self.code = code
+        super().__init__(
+            f"could not insert module {name}: {why}: {errname(code) or code}",
+            remedy="see the kernel log for the driver's own words",
+        )
+
+
+class LoadedModule:
+    """A module that is in the kernel: `rmmod` takes it out."""
+
+    def __init__(self, kernel: Kernel, module: Module, init: int) -> None:
+        self.kernel, self.module, self.init = kernel, module, init
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.module.name
+
+    def rmmod(self) -> None:
+        """Run exit and take the module out. InputError if it has none, or is in use."""
+        kernel, module = self.kernel, self.module
+        if not module.exit_function:
+            raise InputError(
+                f"module {module.name} has no exit function: it cannot be unloaded", remedy="add module_exit()"
+            )
+        if module.refcount > 1:
+            raise InputError(f"module {module.name} is in use", remedy="close or unload what uses it first")
+        module.set_state(2)
+        kernel.loader.run(module.exit_function)
+        kernel.drain()
+        kernel.loader.forget(module)
+
+
+def signed32(value: int) -> int:
+    """An ``int`` out of rax."""
+    return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "Y" if value else "N"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(_text(item) for item in value)
+    return str(value)
