@@ -28,7 +28,7 @@ from kmem.kapi.insmod import LoadedModule, Modules
 from kmem.kapi.logbuf import LogBuf
 from kmem.kapi.site import CrashSite
 from kmem.kapi.symbols import Symbols
-from kmem.kapi.track import describe
+from kmem.kapi.track import describe, given_twice
 from kmem.kapi.vsprintf import FormatOptions
 from kmem.lib.cstruct import u64
 from kmem.machine.clock import Clock
@@ -85,9 +85,11 @@ class Kernel:
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
         self.mm.warn = lambda where, message: self.warn_at(places.PLACES[where], message)
-        self.mm.irqs_disabled, self.mm.might_sleep = self.context.irqs_disabled, self.context.on_sleep
+        nesting = self.task + self.layout["task_struct"].offset("rcu_read_lock_nesting")
+        self.context.rcu_depth = lambda: self.mem.s32(nesting)
+        self.mm.sleep_forbidden, self.mm.might_sleep = self.context.sleep_forbidden, self.context.on_sleep
         self.loader = Modules(self)
-        self.leaks = Kmemleak(self.loader.is_code, partial(describe, self))
+        self.leaks = Kmemleak(self.loader.is_code, partial(describe, self), twice=partial(given_twice, self))
         self.events = EventStream(self.mm.core)
         self.events.listen(self.leaks)
 
@@ -101,7 +103,7 @@ class Kernel:
     def _per_cpu(self) -> None:
         """The static per-cpu variables that compiled module code reads."""
         canary = self.random.getrandbits(56) << 8
-        self.task = self.mm.core.k_scratch(self.layout["task_struct"].size)
+        self.task: int = self.mm.core.k_scratch(self.layout["task_struct"].size)
         self.mem.set_u32(self.task + self.layout["task_struct"].offset("pid"), PID)
         self.mem.write(self.task + self.layout["task_struct"].offset("comm"), COMM.encode() + b"\0")
         for cpu in range(self.nr_cpus):

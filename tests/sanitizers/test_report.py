@@ -167,7 +167,8 @@ def test_a_write_to_page_tables() -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        (0x10, "the first page, where NULL points"),
+        (0, "NULL"),
+        (0x10, "NULL + 0x10"),
         (0x401000, "user space"),
         (0xFFFF888000000000, "the direct map"),
         (0xFFFFC90000000000, "vmalloc space"),
@@ -176,8 +177,8 @@ def test_a_write_to_page_tables() -> None:
         (0xFFFFFFFFC0000000, "module space"),
         (0xFFFFFFFFFFFFFFF4, "the last page, where error pointers point"),
         (0xFFFFFE0000000000, "kernel space that is not in use"),
-        (0x00007FFFFFFFF000, "no region: it is not canonical"),
-        (0xA242CBCD176CEF9B, "no region: it is not canonical"),
+        (0x00007FFFFFFFF000, "not a canonical address"),
+        (0xA242CBCD176CEF9B, "not a canonical address"),
     ],
 )
 def test_regions(address: int, words: str) -> None:
@@ -187,11 +188,11 @@ def test_regions(address: int, words: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "size", "message"),
     [
-        (Fault(PF, PF_WRITE, 0), 4, "write of 4 bytes to 0x0000000000000000, the first page, where NULL points"),
-        (Fault(PF, 0, 0x401000), None, "read from 0x0000000000401000, user space"),
-        (Fault(PF, PF_INSTR | PF_PROT, 0xFFFF888005E65000), None, "jump to 0xffff888005e65000, the direct map"),
-        (Fault(GP, 0, 0x6B6B6B6B6B6B6B73), 8, f"access of 8 bytes to 0x6b6b6b6b6b6b6b73, {POISONED}"),
-        (Fault(GP, 0, 0xDEAD000000000108), None, f"access to 0xdead000000000108, {DELETED}"),
+        (Fault(PF, PF_WRITE, 0), 4, "write of 4 bytes to 0x0 (NULL)"),
+        (Fault(PF, 0, 0x401000), None, "read from 0x401000 (user space)"),
+        (Fault(PF, PF_INSTR | PF_PROT, 0xFFFF888005E65000), None, "jump to 0xffff888005e65000 (the direct map)"),
+        (Fault(GP, 0, 0x6B6B6B6B6B6B6B73), 8, f"access of 8 bytes to 0x6b6b6b6b6b6b6b73 ({POISONED})"),
+        (Fault(GP, 0, 0xDEAD000000000108), None, f"access to 0xdead000000000108 ({DELETED})"),
         (Fault(GP), None, "general protection fault"),
         (Fault(DE), None, "division by zero or overflow of a division"),
         (Fault(UD), None, "invalid instruction"),

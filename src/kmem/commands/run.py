@@ -100,7 +100,20 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         wall_time=patience,
     )
     result: dict[str, Any] = isolated(partial(_work, wanted), limits)
-    return {**result, "path": args.file}
+    return {**result, "path": words_of(args)}
+
+
+def words_of(args: argparse.Namespace) -> str:
+    """Return the file, the parameters and what was asked of the machine, as they are typed after ``kmem run``."""
+    import shlex
+
+    words = [args.file, *args.parameters]
+    defaults = parser()
+    for name in ("release", "ram", "cpus", "seed"):
+        value = getattr(args, name)
+        if value != defaults.get_default(name):
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)
 
 
 def module_file(path: Path, release: str) -> Path:

@@ -32,6 +32,7 @@ class CpuContext:
     def __init__(self, mem: Word, count_at: int, flags: Callable[[], int], set_flags: Callable[[int], None]) -> None:
         self._mem, self._at, self._flags, self._set_flags = mem, count_at, flags, set_flags
         self.on_sleep: Callable[[str, str, int], None] = lambda function, file, line: None
+        self.rcu_depth: Callable[[], int] = lambda: 0
         self.on_schedule: Callable[[], None] = lambda: None
         mem.set_u32(count_at, PREEMPT_NEED_RESCHED)
 
@@ -88,7 +89,11 @@ class CpuContext:
 
     def atomic(self) -> bool:
         """Whether sleeping is forbidden now."""
-        return self.preempt_count != 0 or self.irqs_disabled()
+        return self.preempt_count != 0 or self.sleep_forbidden()
+
+    def sleep_forbidden(self) -> bool:
+        """Whether an RCU reader runs or interrupts are off."""
+        return self.rcu_depth() > 0 or self.irqs_disabled()
 
     def might_sleep(self, function: str, file: str, line: int) -> None:
         """``might_sleep()``: complains if the context forbids it."""

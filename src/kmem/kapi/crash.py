@@ -83,8 +83,7 @@ def report_ud2(k: CrashHost, what: Fault, entry: bug.BugEntry | None) -> bug.Bug
     report = bug.report_bug(k.machine_state(), k.crash, regs, k.trace(regs, ()), entry)
     if report.lines:
         kind = Kind.WARNING if report.kind == "warn" else Kind.BUG
-        where = f"{entry.file}:{entry.line}" if entry else "an invalid instruction"
-        message = f"{'WARN' if kind is Kind.WARNING else 'BUG'} at {where}" if entry else where
+        message = f"{'WARN' if kind is Kind.WARNING else 'BUG'}()" if entry else "an invalid instruction"
         _publish(k, report.lines, report.taint, kind, message, regs)
     return report
 

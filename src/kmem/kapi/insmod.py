@@ -112,8 +112,9 @@ class Modules:
             error = self.k.executor.drive(set_param(self.k, setting.param.address, setting.value))
             if error:
                 self.forget(module)
-                value = signed32(error)
-                raise InitFailed(module.name, value, f"parameter {setting.param.name}={setting.value} was refused")
+                refused = ParameterRefused(module.name, setting.param.name, setting.value, signed32(error))
+                self.printk(3, refused.line)
+                raise refused
         result = 0
         if module.init_function:
             result = signed32(self.run(module.init_function))
@@ -169,6 +170,22 @@ class InitFailed(KmemError):
         super().__init__(
             f"could not insert module {name}: {why}: {errname(code) or code}",
             remedy="see the kernel log for the driver's own words",
+        )
+
+
+class ParameterRefused(InputError):
+    """A module parameter does not take the value that it was given; *line* is what the kernel prints."""
+
+    slug = "bad-parameter"
+
+    def __init__(self, module: str, name: str, value: str | None, code: int) -> None:
+        from kmem.kapi.errno import errname
+        from kmem.modules.params import error_line
+
+        self.line = error_line(module, name, value, -code)
+        super().__init__(
+            f"{self.line} ({errname(code) or code})",
+            remedy=f"Give {name} a value that its type can hold; modinfo -p shows a module's parameters.",
         )
 
 

@@ -339,9 +339,14 @@ class CrashSite:
         if self.k.config.get("CONFIG_DEBUG_ATOMIC_SLEEP"):
             from kmem.kapi import bug
 
-            count = self.k.context.preempt_count
+            context = self.k.context
             for level, shown in bug.sleeping_function(
-                self.machine_state(), self.trace(None), file, line, preempt_count=count
+                self.machine_state(),
+                self.trace(None),
+                file,
+                line,
+                preempt_count=context.preempt_count,
+                rcu_depth=context.rcu_depth(),
             ):
                 self.k.printk(level, shown)
                 text.append(shown)
@@ -352,7 +357,7 @@ class CrashSite:
         """The scheduler was entered with preemption disabled."""
         from kmem.kapi import bug
 
-        count = self.k.context.preempt_count
+        count = self.k.context.preempt_count + 1  # schedule() itself has disabled preemption
         lines = bug.scheduling_while_atomic(self.machine_state(), self.trace(None), preempt_count=count)
         text = [line for level, line in lines if self.k.printk(level, line) is None]
         self.finding("sleep-in-atomic", "the task slept where that is forbidden", text=tuple(text))

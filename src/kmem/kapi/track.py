@@ -25,6 +25,13 @@ def describe(k: Any, allocation: Allocation) -> None:
     allocation.runs = _runs(k, first, min(allocation.pages, _COUNTED_PAGES))
 
 
+def given_twice(k: Any, before: Allocation, now: Allocation) -> None:
+    """The allocator gave out memory that is in use: a free list is corrupt, mostly by an earlier double free."""
+    facts = now.site.facts() if now.site else {}
+    message = f"{now.event.kind} gave out {now.address:#x}, which is in use since {before.site}"
+    k.finding("freelist-corruption", message, address=now.address, **facts)
+
+
 def _runs(k: Any, first: int, pages: int) -> int:
     if not k.mm.is_vmalloc_addr(first << 12):
         return 1

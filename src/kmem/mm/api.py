@@ -35,7 +35,8 @@ class Mm:
         self.view = View(self.ram)
         self.core = Core(self.ram, config.release, on_upcall)
         self.moment: Callable[[], tuple[int, int, int, int, int]] = lambda: (0, 0, 0, 0, 0)
-        self.irqs_disabled: Callable[[], bool] = lambda: False
+        self.sleep_forbidden: Callable[[], bool] = lambda: False
+        """Whether something besides the preempt count forbids sleeping: interrupts off, an RCU reader."""
         self.might_sleep: Callable[[str, str, int], None] = lambda function, file, line: None
         self.warn: Callable[[int, str], None] = lambda place, message: None
         self.boot = MemoryBoot(self.ram, self.core, config)
@@ -51,7 +52,7 @@ class Mm:
         private = self.core.private
         site, private.context, private.task, private.cpu, private.time = self.moment()
         private.call_site = caller or site
-        if gfp & GFP_DIRECT_RECLAIM and (private.context or self.irqs_disabled()):
+        if gfp & GFP_DIRECT_RECLAIM and (private.context or self.sleep_forbidden()):
             self.might_sleep("might_alloc", "include/linux/sched/mm.h", 274)
 
     # kmalloc

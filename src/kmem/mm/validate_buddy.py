@@ -255,7 +255,8 @@ def b11(b: Buddy) -> Iterator[Violation]:
 def b12(b: Buddy) -> Iterator[Violation]:
     """High-order atomic reserves count the page blocks that carry the type, and only those hold its free blocks.
 
-    As in the kernel a page block that the zone's end cuts keeps its free pages on the old list when it changes its type.
+    As in the kernel a page block that the zone's start or end cuts may leave free pages on the old list when it changes
+    its type.
     """
     for z in b.zones:
         first, last = z.start >> PAGEBLOCK_ORDER, (z.end - 1) >> PAGEBLOCK_ORDER
@@ -266,7 +267,7 @@ def b12(b: Buddy) -> Iterator[Violation]:
                 "B12", f"{z.name}: nr_reserved_highatomic {z.z.nr_reserved_highatomic}, {reserved} pages in such blocks"
             )
         for block in z.free:
-            whole = (block.pfn | 511) < z.end
+            whole = z.start <= block.pfn & ~511 and (block.pfn | 511) < z.end
             if block.migratetype == HIGHATOMIC != types[block.pfn >> PAGEBLOCK_ORDER] and whole:
                 yield Violation("B12", f"{z.name}: {block} is on the list of a type that its page block does not have")
         if any(kind >= MIGRATE_TYPES for kind in types.values()):

@@ -6,7 +6,7 @@ import re
 
 from kmem.oops import frames
 from kmem.oops.patterns import ALLOC_START, FACT_PATTERNS, FAULTS, FREE_START, NEEDLES, OTHER_START, TRACE_START
-from kmem.oops.report import Code, Fact, Frame, Report
+from kmem.oops.report import Code, Fact, Report
 
 _X86_REG = re.compile(r"\b(R[A-D]X|R[SD]I|R[SB]P|R\d\d|CR2|E[A-D]X|E[SD]I|E[SB]P|e[a-d]x|e[sd]i|e[sb]p|EFLAGS): *"
                       r"(?:\d{4}:)?([0-9a-f]{8,16})\b")  # fmt: skip
@@ -270,18 +270,13 @@ class _State:
             return
         if len(new) == 2:
             self.into += new if not self.into else new[1:]
-        elif len(self.into) < 400 and not (self.into and self._same(new[0])):
+        elif len(self.into) < 400:
             self.into += new
-
-    def _same(self, frame: Frame) -> bool:
-        return self.into[-1].line == frame.line
 
     def finish(self) -> None:
         report = self.report
         if report.pc is not None:
-            report.frames = [frame for frame in report.frames if frame.line != report.pc.line]
-        elif report.kind in FAULTS and report.arch == "arm" and report.frames and not report.frames[0].offset:
-            report.pc = None
+            report.frames = [frame for frame in report.frames if frame[:4] != report.pc[:4]]
         self._access()
         if report.address is None and report.value("gpf-addr", "addr"):
             report.address = int(report.value("gpf-addr", "addr"), 16)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from errno import errorcode
+from os import strerror
 from typing import Any
 
 from kmem.report.table import Ink, plural, size, table
@@ -30,7 +31,7 @@ def run_text(run: Mapping[str, Any], ink: Ink) -> str:
         _dmesg(run["dmesg"], ink),
         *(f"{ink('bold', '/proc/' + name)}\n{text.rstrip()}" for name, text in run.get("proc", {}).items()),
         _allocations(run, ink),
-        _findings(run["findings"], ink),
+        _findings(run, ink),
         _verdict(run, ink),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -112,8 +113,13 @@ def _live(run: Mapping[str, Any], ink: Ink) -> str:
     return f"{live} still there when the run ended"
 
 
-def _findings(findings: Sequence[Mapping[str, Any]], ink: Ink) -> str:
-    return "\n".join(ink("red", f"{finding['kind']}: {finding['message']}") for finding in findings)
+def _findings(run: Mapping[str, Any], ink: Ink) -> str:
+    lines = [f"{finding['kind']}: {finding['message']}" for finding in run["findings"]]
+    init = run["init"] or 0
+    if init < 0:
+        name = f"{errorcode[-init]}, {strerror(-init)}" if -init in errorcode else "no errno"
+        lines.append(f"insmod failed: the module's init returned {init} ({name}), so it was not loaded")
+    return "\n".join(ink("red", line) for line in lines)
 
 
 def _verdict(run: Mapping[str, Any], ink: Ink) -> str:
@@ -135,10 +141,16 @@ def next_command(run: Mapping[str, Any]) -> str:
     command = f"kmem run {run.get('path', 'FILE')}"
     if run["verdict"] == "unsupported":
         return f"{command} --json   (every unsupported call with its count)"
+    kinds = {finding["kind"] for finding in run["findings"]}
+    if "hang" in kinds:
+        return f"{command} --budget 1e9   (ten times as long as by default)"
+    if kinds == {"leak"} or ((run["init"] or 0) < 0 and not kinds):
+        return f"{command} --config {run['config']} --json   (every allocation and where it was made)"
     if run["verdict"] == "findings" and run["config"] != "debug":
         return f"{command} --config debug   (the same with the kernel's own slub_debug checks)"
     if run["verdict"] == "findings":
-        return f"{command} --config debug --seed {run['seed']} --json   (every fact about the findings)"
+        seed = "" if " --seed " in command else f" --seed {run['seed']}"
+        return f"{command} --config debug{seed} --json   (every fact about the findings)"
     return f"{command} --config debug --proc slabinfo   (slub_debug checks, and the slab caches afterwards)"
 
 

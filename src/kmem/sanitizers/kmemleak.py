@@ -56,6 +56,8 @@ class Kmemleak:
     mine: Callable[[int], bool]
     describe: Callable[[Allocation], None]
     made: list[Allocation] = field(default_factory=list)
+    twice: Callable[[Allocation, Allocation], None] = lambda before, now: None
+    """Told of memory that was given out while it was in use: the older allocation, the newer one."""
     _live: dict[tuple[int, int], list[Allocation]] = field(default_factory=dict)
     bytes: int = 0
     failed: int = 0
@@ -77,7 +79,12 @@ class Kmemleak:
             allocation = Allocation(event, len(self.made))
             self.describe(allocation)
             self.made.append(allocation)
-            self._live.setdefault(key, []).append(allocation)  # aliases of one cache share its address
+            live = self._live.setdefault(key, [])
+            if live and kind != "kmem_cache_create":  # aliases of one cache share its address
+                before = live.pop()
+                before.live = False
+                self.twice(before, allocation)
+            live.append(allocation)
             if kind != "kmem_cache_create":
                 self.bytes += event.requested
 
