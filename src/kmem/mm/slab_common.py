@@ -27,6 +27,7 @@ from kmem.mm.codes import REPORT_REMAINING, UP_CACHE_FLAGS
 from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, may_fail
 from kmem.mm.mm_types import (
     KMALLOC_SLOTS,
+    NR_KMALLOC_TYPES,
     kmem_cache,
     kmem_cache_cpu,
     kmem_cache_node,
@@ -272,7 +273,7 @@ def kmem_cache_init(k: Any, boot_caches: int, names: int) -> None:
     create_boot_cache(k, caches, kmalloc_name(names, 1, 0), size, SLAB_HWCACHE_ALIGN)
     k.kmem_cache = bootstrap(k, caches)
     k.kmem_cache_node = bootstrap(k, nodes)
-    for kind in (KMALLOC_NORMAL, KMALLOC_CGROUP, KMALLOC_RECLAIM):
+    for kind in range(NR_KMALLOC_TYPES):
         for index in range(KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH + 1):
             new_kmalloc_cache(k, names, index, kind)
             if index == 6:
@@ -280,8 +281,6 @@ def kmem_cache_init(k: Any, boot_caches: int, names: int) -> None:
             elif index == 7:
                 new_kmalloc_cache(k, names, 2, kind)
     k.slab_state = UP
-    for index in range(1, KMALLOC_SHIFT_HIGH + 1):
-        new_kmalloc_cache(k, names, index, KMALLOC_DMA)
     link = k.slab_caches.next
     while link != k.slab_caches:
         init_cache_random_seq(k, cache_from_list(link))
