@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from kmem.abi.exports import export
 from kmem.abi.layout import layout
 from kmem.abi.release import release
+from kmem.errors import UsageError
 from kmem.kapi.context import CpuContext
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, TaskDied
@@ -26,7 +27,7 @@ from kmem.kapi.export import Data, private_data
 from kmem.kapi.host import Call
 from kmem.kapi.insmod import LoadedModule, Modules
 from kmem.kapi.logbuf import LogBuf
-from kmem.kapi.site import CrashSite
+from kmem.kapi.site import CallSite, CrashSite
 from kmem.kapi.symbols import Symbols
 from kmem.kapi.track import describe, given_twice
 from kmem.kapi.vsprintf import FormatOptions
@@ -45,6 +46,8 @@ from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
 BOOT_NS = 1_000_000_000
 """Simulated time at which the machine is up."""
 PID, COMM = 97, "insmod"
+LARGEST_RAM = 1022 << 30
+"""What the emulated CPU's 40 address lines reach, less the hole below 4 GiB."""
 
 
 class Kernel:
@@ -65,6 +68,7 @@ class Kernel:
         self.format = FormatOptions.seeded(self.boot_config.seed, no_hash_pointers=plain_pointers)
         self.findings = Findings()
         self.unsupported: dict[str, int] = {}
+        self.unsupported_at: dict[str, CallSite] = {}
         self.tainted = 0
         self._warned: set[tuple[str, int]] = set()
         self._executor: Executor | None = None
@@ -385,5 +389,9 @@ def boot(
     `BootConfig`.
     """
     size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
+    if size % (2 << 20) or size > LARGEST_RAM:
+        raise UsageError(
+            f"{size} bytes of RAM cannot be simulated", remedy="choose a multiple of 2M between 96M and 1022G"
+        )
     budget = more.pop("budget", 100_000_000)
     return Kernel(configuration(config, release=release, ram=size, cpus=cpus, seed=seed, **more), budget=budget)

@@ -32,6 +32,7 @@ class RunOptions:
     seed: int = 0
     budget: int = 100_000_000
     proc: tuple[str, ...] = ()
+    core: str = ""
 
 
 @dataclass
@@ -152,7 +153,10 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         init=init,
         exit=ended,
         allocations=_allocations(kernel),
-        unsupported=[{"symbol": symbol, "count": count} for symbol, count in kernel.unsupported.items()],
+        unsupported=[
+            {"symbol": symbol, "count": count, **kernel.unsupported_at[symbol].facts()}
+            for symbol, count in kernel.unsupported.items()
+        ],
         seed=options.seed,
         release=options.release,
         config=options.config,
@@ -160,6 +164,10 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         timings=clock.laps,
         hashes={"ram": kernel.mm.ram.hash(), "events": kernel.events.digest()},
     )
+    if options.core:
+        from kmem.modules.vmcoreinfo import dump_core
+
+        dump_core(options.core, kernel.mm, kernel.kallsyms)
     clock.lap("report")
     return result
 

@@ -34,7 +34,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         member.size = 3
         tar.addfile(member, io.BytesIO(b"few"))
     monkeypatch.setattr(booting, "QEMU", str(qemu))
-    monkeypatch.setattr(booting, "_initramfs", lambda loads: b"".join(load.module.read_bytes() for load in loads))
+    monkeypatch.setattr(
+        booting, "_initramfs", lambda loads, loaded: b"".join(load.module.read_bytes() for load in loads)
+    )
     monkeypatch.setenv("KMEM_KERNEL_IMAGE", str(tmp_path / "kernel"))
     monkeypatch.setenv("KMEM_CACHE", str(tmp_path / "cache"))
     return qemu

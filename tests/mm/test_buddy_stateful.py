@@ -121,7 +121,7 @@ class BuddyMachine(RuleBasedStateMachine):
 
 
 def free_blocks(mm: BootedMm) -> list[tuple[int, int]]:
-    """(pfn, order) of every free block; of the largest only their halves, which the atomic reserve may have kept apart."""
+    """(pfn, order) of every free block; of the largest only their halves, which the reserve may have kept apart."""
     found = []
     for z in mm.view.zones():
         for order in range(11):

@@ -29,6 +29,7 @@ class RunOptions:
     seed: int
     budget: int
     proc: tuple[str, ...]
+    core: str
 
 
 @dataclass
@@ -96,6 +97,7 @@ def test_options_and_parameters_reach_the_runner(runner: Runner, ko: str, capfd:
         seed=7,
         budget=1_000_000,
         proc=("slabinfo", "meminfo"),
+        core="",
     )
     assert json.loads(capfd.readouterr().out)["module"]["name"] == repr(expected)
 

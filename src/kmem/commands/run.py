@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="also print /proc/NAME at the end",
     )
+    group.add_argument("--core", metavar="FILE", help="write a core of the machine at the end: kmem drgn FILE opens it")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return result
 
@@ -91,6 +92,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         seed=args.seed,
         budget=args.budget,
         proc=tuple(args.proc),
+        core=str(Path(args.core).absolute()) if args.core else "",
     )
     patience = SLOWEST_START + 2 * args.budget / SLOWEST_CPU
     limits = Limits(
@@ -107,12 +109,14 @@ def words_of(args: argparse.Namespace) -> str:
     """Return the file, the parameters and what was asked of the machine, as they are typed after ``kmem run``."""
     import shlex
 
+    from kmem.report.table import size
+
     words = [args.file, *args.parameters]
     defaults = parser()
     for name in ("release", "ram", "cpus", "seed"):
         value = getattr(args, name)
         if value != defaults.get_default(name):
-            words += [f"--{name}", str(value)]
+            words += [f"--{name}", size(value) if name == "ram" else str(value)]
     return shlex.join(words)
 
 

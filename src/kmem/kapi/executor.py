@@ -23,6 +23,7 @@ from kmem.machine.trapcode import CALLER, MAILBOX_SIZE
 from kmem.mm.boot import TEXT_SIZE
 
 if TYPE_CHECKING:
+    from kmem.kapi.site import CallSite, CrashSite
     from kmem.machine.clock import Clock
     from kmem.mm.api import Mm
     from kmem.modules.module import Module
@@ -43,6 +44,8 @@ class Host(Protocol):
     mm: Mm
     clock: Clock
     unsupported: dict[str, int]
+    unsupported_at: dict[str, CallSite]
+    site: CrashSite
 
     def module_at(self, addr: int) -> Module | None: ...
     def drain(self) -> None: ...
@@ -86,6 +89,7 @@ class Executor:
 
             def missing(_words: Any) -> int:
                 k.unsupported[name] = k.unsupported.get(name, 0) + 1
+                k.unsupported_at.setdefault(name, k.site.call_site(self.caller))
                 raise UnsupportedSymbol(
                     f"the module called {name}(), which kmem does not have yet",
                     remedy=f"add {name} to src/kmem/kapi (CONTRIBUTING.md says how), or run code that does not need it",

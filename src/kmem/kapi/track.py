@@ -28,7 +28,7 @@ def describe(k: Any, allocation: Allocation) -> None:
 def given_twice(k: Any, before: Allocation, now: Allocation) -> None:
     """The allocator gave out memory that is in use: a free list is corrupt, mostly by an earlier double free."""
     facts = now.site.facts() if now.site else {}
-    message = f"{now.event.kind} gave out {now.address:#x}, which is in use since {before.site}"
+    message = f"{now.event.kind} gave out {now.address:#x} a second time (first at {before.site})"
     k.finding("freelist-corruption", message, address=now.address, **facts)
 
 

@@ -118,9 +118,7 @@ def _write(fd: int, ram: Ram, windows: Sequence[Window], notes: Sequence[Note], 
         else:
             offset = _offset(load.source, runs, offsets) if load.filesz else 0
         headers.append(_PHDR.pack(PT_LOAD, RWX, offset, load.vaddr, load.paddr, load.filesz, load.memsz, 0))
-    ehdr = _EHDR.pack(
-        _IDENT, ET_CORE, EM_X86_64, 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, len(headers), 0, 0, 0
-    )
+    ehdr = _EHDR.pack(_IDENT, ET_CORE, EM_X86_64, 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, len(headers), 0, 0, 0)
     os.ftruncate(fd, end)
     _pwrite(fd, memoryview(ehdr + b"".join(headers) + raw_notes), 0)
     _pwrite(fd, memoryview(b"".join(piece.data for piece in extra)), _round(at + len(raw_notes)))

@@ -1,6 +1,6 @@
 """Zones, page frames and page blocks (include/linux/mmzone.h, page-flags.h, mm.h).
 
-Private layout: the bits of all page blocks (4 each) are in one array, where the kernel has one for each 128 MiB section;
+Private layout: the bits of all page blocks (4 each) are in one array, where the kernel has one for each section;
 ``struct mem_section`` is not kept.
 """
 

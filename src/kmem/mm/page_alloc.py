@@ -169,7 +169,7 @@ def reserve_highatomic_pageblock(k: Any, z: Any, p: Any) -> None:
 
 @jit
 def unreserve_highatomic_pageblock(k: Any, gfp: int, node: int) -> bool:
-    """``unreserve_highatomic_pageblock(ac, force=true)``: give one reserved page block back to everybody; False if there was none."""
+    """Give one reserved page block back to everybody (the kernel's ``force=true``); False if there was none."""
     zoneidx, migratetype = gfp_zone(gfp), gfp_migratetype(gfp)
     lst = k.node_data[node].node_zonelists[1 if gfp & __GFP_THISNODE else 0]
     i = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from kmem.oops.report import Report
@@ -57,8 +58,7 @@ def decode(report: Report) -> Decoded | None:
         return None
     if engine is None:
         return None
-    order = "little"
-    data = b"".join(unit.to_bytes(code.width, order) for unit in code.units)
+    data = b"".join(unit.to_bytes(code.width, "little") for unit in code.units)
     at = code.trap * code.width
     found = Decoded(code.line)
     after = [_step(each, False) for each in engine.disasm(data[at:], at)]
@@ -70,22 +70,26 @@ def decode(report: Report) -> Decoded | None:
 
 
 def _engine(report: Report) -> Any:
+    """The disassembler for *report*'s machine, or None when its code bytes are not of that machine."""
+    code = report.code
+    if code is None or report.arch.startswith("x86") != (code.width == 1):
+        return None
+    return _disassembler(report.arch, report.arch == "arm" and code.width == 2)
+
+
+@cache
+def _disassembler(arch: str, thumb: bool) -> Any:
     import capstone as cs
 
-    code = report.code
-    if code is None:
-        return None
-    thumb = report.arch == "arm" and code.width == 2
     modes = {
         "x86-64": (cs.CS_ARCH_X86, cs.CS_MODE_64),
         "x86-32": (cs.CS_ARCH_X86, cs.CS_MODE_32),
         "arm": (cs.CS_ARCH_ARM, cs.CS_MODE_THUMB if thumb else cs.CS_MODE_ARM),
         "arm64": (cs.CS_ARCH_ARM64, cs.CS_MODE_ARM),
     }
-    mode = modes.get(report.arch)
-    if mode is None or (report.arch.startswith("x86") != (code.width == 1)):
+    if arch not in modes:
         return None
-    engine = cs.Cs(*mode)
+    engine = cs.Cs(*modes[arch])
     engine.detail = True
     return engine
 
@@ -114,8 +118,9 @@ def _step(instruction: Any, trap: bool) -> Step:
     intel = re.search(r"\[([^\]]+)\]", instruction.op_str)
     if intel and instruction.mnemonic not in ("lea", "nop"):
         step.memory = True
-        step.store = instruction.op_str.find("[") < (instruction.op_str.find(",") + 1 or 999) and instruction.mnemonic not in (
-            "cmp", "test", "call", "jmp", "push")  # fmt: skip
+        step.store = instruction.op_str.find("[") < (
+            instruction.op_str.find(",") + 1 or 999
+        ) and instruction.mnemonic not in ("cmp", "test", "call", "jmp", "push")
         for sign, part in re.findall(r"([+-]?) ?([^+-]+)", intel[1]):
             part = part.strip()
             if re.fullmatch(r"0x[0-9a-f]+|\d+", part):
@@ -135,7 +140,9 @@ def _step(instruction: Any, trap: bool) -> Step:
 def register(report: Report, name: str) -> int | None:
     """The value of register *name*, a part of a register included."""
     name = {"r8": "r08", "r9": "r09"}.get(name, name) if report.arch == "x86-64" else name
-    aliases = {"sb": "r9", "sl": "r10", "r12": "ip", "r11": "fp", "r13": "sp", "r14": "lr"} if report.arch == "arm" else {}
+    aliases = (
+        {"sb": "r9", "sl": "r10", "r12": "ip", "r11": "fp", "r13": "sp", "r14": "lr"} if report.arch == "arm" else {}
+    )
     for candidate in (name, aliases.get(name, "")):
         if candidate in report.regs:
             return report.regs[candidate]

@@ -8,8 +8,10 @@ from kmem.oops import frames
 from kmem.oops.patterns import ALLOC_START, FACT_PATTERNS, FAULTS, FREE_START, NEEDLES, OTHER_START, TRACE_START
 from kmem.oops.report import Code, Fact, Report
 
-_X86_REG = re.compile(r"\b(R[A-D]X|R[SD]I|R[SB]P|R\d\d|CR2|E[A-D]X|E[SD]I|E[SB]P|e[a-d]x|e[sd]i|e[sb]p|EFLAGS): *"
-                      r"(?:\d{4}:)?([0-9a-f]{8,16})\b")  # fmt: skip
+_X86_REG = re.compile(
+    r"\b(R[A-D]X|R[SD]I|R[SB]P|R\d\d|CR2|E[A-D]X|E[SD]I|E[SB]P|e[a-d]x|e[sd]i|e[sb]p|EFLAGS): *"
+    r"(?:\d{4}:)?([0-9a-f]{8,16})\b"
+)
 _ARM_REG = re.compile(r"(?<![\w:])(r\d{1,2}|sp|ip|fp|lr|pc|psr) ?: (?:\[<)?([0-9a-f]{8})(?:>\])?(?![0-9a-f])")
 _ARM64_REG = re.compile(r"\b(x\d{1,2}|sp|lr|pc|ra|epc|gp|tp|t\d|s\d{1,2}|a\d)\s*: (?:\[<)?([0-9a-f]{16})\b")
 _LOOSE_REG = re.compile(r"^\s*([xr]\d{1,2}) = (?:0x)?([0-9a-f]{1,16})\s*$")
@@ -40,27 +42,48 @@ _COMM = (
 )
 _CPU = re.compile(r"\bCPU:? +(\d+)\b")
 _ADDRESS = re.compile(
-    r"(?:virtual address|paging request at|dereference at|dereference, address:|fault for address:|address:|"
-    r"fault address|data at address:?|memory address:?|non-canonical address|^FAR:|\) at|user memory at|execution at)\s*"
+    r"(?:virtual address|data access(?: on (?:read|write))? at|instruction fetch at|"
+    r"paging request at|dereference at|dereference, address:|fault for address:|(?<!instruction )address:|"
+    r"fault address|data at address:?|memory address:?|non-canonical address|^FAR:|\) at|user memory at|"
+    r"execution at)\s*"
     r"(?P<value>\(null\)|(?:0x)?[0-9a-f]{1,16})\b"
 )
-_OOPS = re.compile(r"(?:Oops|fault|opcode|Internal error): *(?:[\w :,-]*?: *)?(?P<code>[0-9a-f]{1,16}) \[#?(?P<n>\d+)\]")
+_OOPS = re.compile(
+    r"(?:Oops|fault|opcode|Internal error): *(?:[\w :,-]*?: *)?(?P<code>[0-9a-f]{1,16}) \[#?(?P<n>\d+)\]"
+)
 _UNHANDLED = re.compile(r"\((?P<code>0x[0-9a-f]{3,8})\) at (?P<at>0x[0-9a-f]+)")
 _STACK_ROW = re.compile(r"^\s*([0-9a-f]{4}): +((?:[0-9a-f]{8} ?){1,8})$")
 _STACK_RANGE = re.compile(r"Stack: \(0x([0-9a-f]{8}) to 0x([0-9a-f]{8})\)")
-_CODE = re.compile(r"^\s*Code: +(?:\.\.\. )?((?:[<(]?[0-9a-f]{2,8}[>)]? ?)+)")
+_CODE = re.compile(r"^\s*Code: +(?:\.\.\. )?((?:[<(]?[0-9a-f]{2,8}[>)]?(?: |$))+)")
 _ARCHES = (
-    ("x86-64", re.compile(r"\bR[A-D]X: [0-9a-f]{16}|\bRIP: |x86_64|amd64|do_syscall_64|entry_SYSCALL_64|ret_from_fork_asm|"
-                          r"\[<ffffffff[89a-f][0-9a-f]{7}>\]|ffff88[01][0-9a-f]{9}|\bPGD [0-9a-f]+ P4D|system_call_fastpath|"
-                          r"Standard PC \(i440FX|Google Compute Engine|ff11[0-9a-f]{12}|ffff8[0-9a-f]{11}\b.*kmalloc")),
-    ("x86-32", re.compile(r"\bE[A-D]X: |\beax: |\bEIP\b|\*pde |sysenter_past_esp|sysenter_do_call|do_IRQ.*\[<c0")),
-    ("arm64", re.compile(r"\bpstate: |\bx29: [0-9a-f]{16}|aarch64|el0_svc|el1_sync|__arm64_sys|Mem abort info|\bESR: 0x|\bx\d\d = ")),
-    ("arm", re.compile(r"\bpsr: ?[0-9a-f]{8}|ISA ARM|ISA Thumb|\bPC is at|armv[5-7]|-v7\+|\*ppte=|SMP ARM|PREEMPT ARM|ret_fast_syscall|\) from \[|^\s*\w+ from \w+\+0x", re.MULTILINE)),
-    ("riscv", re.compile(r"\bepc : |\bsstatus|badaddr: [0-9a-f]{16}")),
+    ("riscv", re.compile(r"\bepc : [a-z_]\w*\+0x|\bsstatus|badaddr: [0-9a-f]{16}")),
     ("powerpc", re.compile(r"\bNIP \[|\bGPR00: |\bNIP: ")),
     ("s390", re.compile(r"Krnl PSW|Krnl GPRS")),
     ("mips", re.compile(r"\bCP0_|\$ 0 +: |Cause : [0-9a-f]{8}")),
-)  # fmt: skip
+    (
+        "arm64",
+        re.compile(
+            r"\bpstate: |\bx29: [0-9a-f]{16}|aarch64|el0_svc|el1_sync|__arm64_sys|Mem abort info|\bESR: 0x|\bx\d\d = "
+        ),
+    ),
+    (
+        "arm",
+        re.compile(
+            r"\bpsr: ?[0-9a-f]{8}|ISA ARM|ISA Thumb|\bPC is at|armv[5-7]|-v7\+|\*ppte=|SMP ARM|PREEMPT ARM|"
+            r"ret_fast_syscall|\) from \[|^\s*\w+ from \w+\+0x",
+            re.MULTILINE,
+        ),
+    ),
+    (
+        "x86-64",
+        re.compile(
+            r"\bR[A-D]X: [0-9a-f]{16}|\bRIP: |x86_64|amd64|do_syscall_64|entry_SYSCALL_64|ret_from_fork_asm|"
+            r"\[<ffffffff[89a-f][0-9a-f]{7}>\]|ffff88[01][0-9a-f]{9}|\bPGD [0-9a-f]+ P4D|system_call_fastpath|"
+            r"Standard PC \(i440FX|Google Compute Engine|ff11[0-9a-f]{12}|ffff8[0-9a-f]{11}\b.*kmalloc"
+        ),
+    ),
+    ("x86-32", re.compile(r"\bE[A-D]X: |\beax: |\bEIP\b|\*pde |sysenter_past_esp|sysenter_do_call|do_IRQ.*\[<c0")),
+)
 
 
 _WIDE = re.compile(r"\bf[0-9a-f]{15}\b")
@@ -142,7 +165,9 @@ class _State:
 
     def _fault(self, text: str) -> None:
         report = self.report
-        if report.address is None and (report.kind in FAULTS or report.kind in ("insufficient", "double-fault", "bug", "trace")):
+        if report.address is None and (
+            report.kind in FAULTS or report.kind in ("insufficient", "double-fault", "bug", "trace")
+        ):
             found = _ADDRESS.search(text) or _UNHANDLED.search(text)
             if found:
                 value = found.groupdict().get("value") or found.groupdict().get("at") or ""
@@ -213,8 +238,12 @@ class _State:
         code = self.report.code
         if more and code is not None and code.width == width and len(code.units) < 256:
             trap = None if trap is None else len(code.units) + trap
-            self.report.code = Code(code.line, code.units + tuple(int(word, 16) for word in kept), width,
-                                    code.trap if code.trap is not None else trap)  # fmt: skip
+            self.report.code = Code(
+                code.line,
+                code.units + tuple(int(word, 16) for word in kept),
+                width,
+                code.trap if code.trap is not None else trap,
+            )
             return True
         if code is None and not more:
             self.report.code = Code(line, tuple(int(word, 16) for word in kept), width, trap)

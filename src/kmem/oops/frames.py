@@ -21,17 +21,21 @@ _FROM = re.compile(
     rf"(?:\s*\[(?P<module>[\w-]+)[^\]]*\])?\)"
 )
 _FROM_NEW = re.compile(
-    rf"^\s*(?P<callee>{_NAME})(?: \[(?P<cmod>[\w-]+)\])? from (?P<name>{_NAME})\+(?P<offset>0x[0-9a-f]+)/(?P<size>0x[0-9a-f]+)"
+    rf"^\s*(?P<callee>{_NAME})(?: \[(?P<cmod>[\w-]+)\])? from "
+    rf"(?P<name>{_NAME})\+(?P<offset>0x[0-9a-f]+)/(?P<size>0x[0-9a-f]+)"
     rf"(?:\s*\[(?P<module>[\w-]+)[^\]]*\])?"
 )
 _SOURCE = re.compile(
-    rf"^\s*(?P<guess>\?\s+)?(?P<name>{_NAME}) \((?P<where>[\w./+-]+\.[chS]:\d+)[^)]*\)(?: \[?(?P<module>[\w-]+)\]?)?\s*$"
+    rf"^\s*(?P<guess>\?\s+)?(?P<name>{_NAME}) \((?P<where>[\w./+-]+\.[chS]:\d+)[^)]*\)(?: "
+    rf"\[?(?P<module>[\w-]+)\]?)?\s*$"
 )
 _SYMBOL_AT = re.compile(
     rf":?(?:(?P<before>[\w-]+):)?(?P<name>{_NAME})\+(?P<offset>0x[0-9a-f]+)(?:/(?P<size>0x[0-9a-f]+))?"
     rf"(?:\s*\[(?P<module>[\w-]+)[^\]]*\])?"
 )
-CONTEXT = re.compile(r"<(IRQ|SOFTIRQ|NMI|#DF|#DB|EXCEPTION|ENTRY_TRAMPOLINE|UNK)>|<(/IRQ|EOI|/SOFTIRQ|/NMI|/#DF|TASK|/TASK|<EOE>|EOE)>")
+CONTEXT = re.compile(
+    r"<(IRQ|SOFTIRQ|NMI|#DF|#DB|EXCEPTION|ENTRY_TRAMPOLINE|UNK)>|<(/IRQ|EOI|/SOFTIRQ|/NMI|/#DF|TASK|/TASK|<EOE>|EOE)>"
+)
 
 
 def symbol(text: str, line: int) -> Frame | None:
@@ -39,8 +43,16 @@ def symbol(text: str, line: int) -> Frame | None:
     found = _SYMBOL_AT.search(text)
     if found is None:
         return None
-    return Frame(line, found["name"], int(found["offset"], 16), _hex(found["size"]),
-                 found["module"] or found["before"] or "", True, "", "")  # fmt: skip
+    return Frame(
+        line,
+        found["name"],
+        int(found["offset"], 16),
+        _hex(found["size"]),
+        found["module"] or found["before"] or "",
+        True,
+        "",
+        "",
+    )
 
 
 def frames(text: str, line: int, context: str) -> list[Frame]:

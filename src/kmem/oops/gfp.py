@@ -7,35 +7,89 @@ from kmem.abi.gfp import decode as decode_modern
 from kmem.errors import KmemError
 
 _OLD = {
-    "GFP_HIGHUSER_MOVABLE": 0x200DA, "GFP_HIGHUSER": 0x200D2, "GFP_USER": 0x200D0, "GFP_KERNEL": 0xD0, "GFP_NOFS": 0x50,
-    "GFP_ATOMIC": 0x20, "GFP_NOIO": 0x10, "__GFP_DMA": 0x1, "__GFP_HIGHMEM": 0x2, "__GFP_DMA32": 0x4, "__GFP_MOVABLE": 0x8,
-    "__GFP_WAIT": 0x10, "__GFP_HIGH": 0x20, "__GFP_IO": 0x40, "__GFP_FS": 0x80, "__GFP_COLD": 0x100, "__GFP_NOWARN": 0x200,
-    "__GFP_REPEAT": 0x400, "__GFP_NOFAIL": 0x800, "__GFP_NORETRY": 0x1000, "__GFP_MEMALLOC": 0x2000, "__GFP_COMP": 0x4000,
-    "__GFP_ZERO": 0x8000, "__GFP_NOMEMALLOC": 0x10000, "__GFP_HARDWALL": 0x20000, "__GFP_THISNODE": 0x40000,
-    "__GFP_RECLAIMABLE": 0x80000, "__GFP_KMEMCG": 0x100000, "__GFP_NOTRACK": 0x200000, "__GFP_NO_KSWAPD": 0x400000,
-    "__GFP_OTHER_NODE": 0x800000, "__GFP_WRITE": 0x1000000,
-}  # fmt: skip
+    "GFP_HIGHUSER_MOVABLE": 0x200DA,
+    "GFP_HIGHUSER": 0x200D2,
+    "GFP_USER": 0x200D0,
+    "GFP_KERNEL": 0xD0,
+    "GFP_NOFS": 0x50,
+    "GFP_ATOMIC": 0x20,
+    "GFP_NOIO": 0x10,
+    "__GFP_DMA": 0x1,
+    "__GFP_HIGHMEM": 0x2,
+    "__GFP_DMA32": 0x4,
+    "__GFP_MOVABLE": 0x8,
+    "__GFP_WAIT": 0x10,
+    "__GFP_HIGH": 0x20,
+    "__GFP_IO": 0x40,
+    "__GFP_FS": 0x80,
+    "__GFP_COLD": 0x100,
+    "__GFP_NOWARN": 0x200,
+    "__GFP_REPEAT": 0x400,
+    "__GFP_NOFAIL": 0x800,
+    "__GFP_NORETRY": 0x1000,
+    "__GFP_MEMALLOC": 0x2000,
+    "__GFP_COMP": 0x4000,
+    "__GFP_ZERO": 0x8000,
+    "__GFP_NOMEMALLOC": 0x10000,
+    "__GFP_HARDWALL": 0x20000,
+    "__GFP_THISNODE": 0x40000,
+    "__GFP_RECLAIMABLE": 0x80000,
+    "__GFP_KMEMCG": 0x100000,
+    "__GFP_NOTRACK": 0x200000,
+    "__GFP_NO_KSWAPD": 0x400000,
+    "__GFP_OTHER_NODE": 0x800000,
+    "__GFP_WRITE": 0x1000000,
+}
 """2.6.x to 4.3."""
 
 
 def _middle(direct: int, kswapd: int, account: int, atomic: int, extra: dict[str, int]) -> dict[str, int]:
     reclaim = direct | kswapd
     return {
-        "GFP_HIGHUSER_MOVABLE": reclaim | 0x200CA, "GFP_HIGHUSER": reclaim | 0x200C2, "GFP_KERNEL_ACCOUNT": reclaim | account | 0xC0,
-        "GFP_USER": reclaim | 0x200C0, "GFP_KERNEL": reclaim | 0xC0, "GFP_NOFS": reclaim | 0x40,
-        "GFP_ATOMIC": kswapd | atomic | 0x20, "GFP_NOIO": reclaim, "__GFP_DMA": 0x1, "__GFP_HIGHMEM": 0x2, "__GFP_DMA32": 0x4,
-        "__GFP_MOVABLE": 0x8, "__GFP_RECLAIMABLE": 0x10, "__GFP_HIGH": 0x20, "__GFP_IO": 0x40, "__GFP_FS": 0x80,
-        "__GFP_NOWARN": 0x200, "__GFP_RETRY_MAYFAIL": 0x400, "__GFP_NOFAIL": 0x800, "__GFP_NORETRY": 0x1000,
-        "__GFP_MEMALLOC": 0x2000, "__GFP_COMP": 0x4000, "__GFP_ZERO": 0x8000, "__GFP_NOMEMALLOC": 0x10000,
-        "__GFP_HARDWALL": 0x20000, "__GFP_THISNODE": 0x40000, "__GFP_ATOMIC": atomic, "__GFP_ACCOUNT": account,
-        "__GFP_DIRECT_RECLAIM": direct, "__GFP_KSWAPD_RECLAIM": kswapd, **extra,
-    }  # fmt: skip
+        "GFP_HIGHUSER_MOVABLE": reclaim | 0x200CA,
+        "GFP_HIGHUSER": reclaim | 0x200C2,
+        "GFP_KERNEL_ACCOUNT": reclaim | account | 0xC0,
+        "GFP_USER": reclaim | 0x200C0,
+        "GFP_KERNEL": reclaim | 0xC0,
+        "GFP_NOFS": reclaim | 0x40,
+        "GFP_ATOMIC": kswapd | atomic | 0x20,
+        "GFP_NOIO": reclaim,
+        "__GFP_DMA": 0x1,
+        "__GFP_HIGHMEM": 0x2,
+        "__GFP_DMA32": 0x4,
+        "__GFP_MOVABLE": 0x8,
+        "__GFP_RECLAIMABLE": 0x10,
+        "__GFP_HIGH": 0x20,
+        "__GFP_IO": 0x40,
+        "__GFP_FS": 0x80,
+        "__GFP_NOWARN": 0x200,
+        "__GFP_RETRY_MAYFAIL": 0x400,
+        "__GFP_NOFAIL": 0x800,
+        "__GFP_NORETRY": 0x1000,
+        "__GFP_MEMALLOC": 0x2000,
+        "__GFP_COMP": 0x4000,
+        "__GFP_ZERO": 0x8000,
+        "__GFP_NOMEMALLOC": 0x10000,
+        "__GFP_HARDWALL": 0x20000,
+        "__GFP_THISNODE": 0x40000,
+        "__GFP_ATOMIC": atomic,
+        "__GFP_ACCOUNT": account,
+        "__GFP_DIRECT_RECLAIM": direct,
+        "__GFP_KSWAPD_RECLAIM": kswapd,
+        **extra,
+    }
 
 
-_4_4 = _middle(0x400000, 0x2000000, 0x100000, 0x80000,
-               {"__GFP_COLD": 0x100, "__GFP_NOTRACK": 0x200000, "__GFP_OTHER_NODE": 0x800000, "__GFP_WRITE": 0x1000000})  # fmt: skip
-_4_12 = _middle(0x400000, 0x1000000, 0x100000, 0x80000,
-                {"__GFP_COLD": 0x100, "__GFP_NOTRACK": 0x200000, "__GFP_WRITE": 0x800000})  # fmt: skip
+_4_4 = _middle(
+    0x400000,
+    0x2000000,
+    0x100000,
+    0x80000,
+    {"__GFP_COLD": 0x100, "__GFP_NOTRACK": 0x200000, "__GFP_OTHER_NODE": 0x800000, "__GFP_WRITE": 0x1000000},
+)
+_4_12 = _middle(
+    0x400000, 0x1000000, 0x100000, 0x80000, {"__GFP_COLD": 0x100, "__GFP_NOTRACK": 0x200000, "__GFP_WRITE": 0x800000}
+)
 _4_17 = _middle(0x200000, 0x400000, 0x100000, 0x80000, {"__GFP_WRITE": 0x800000})
 _ERAS = (((4, 4), _OLD), ((4, 12), _4_4), ((4, 17), _4_12), ((5, 0), _4_17))
 
@@ -64,7 +118,9 @@ def names(mask: int, version: tuple[int, int]) -> str:
 
 def _modern_value(text: str) -> int:
     try:
-        return parse_flags(text, {"GFP_KERNEL": 0xCC0, "GFP_ATOMIC": 0xA20, "GFP_NOFS": 0xC40, "GFP_NOIO": 0xC00, "GFP_NOWAIT": 0x800})
+        return parse_flags(
+            text, {"GFP_KERNEL": 0xCC0, "GFP_ATOMIC": 0xA20, "GFP_NOFS": 0xC40, "GFP_NOIO": 0xC00, "GFP_NOWAIT": 0x800}
+        )
     except KmemError:
         return 0
 

@@ -11,6 +11,9 @@ from kmem.oops.title import title
 MAX_REPORT = 1500
 """Lines after its headline that a report can have."""
 
+MAX_REPORTS = 1000
+"""Reports of one log that are read; a log with more repeats itself."""
+
 NEAR = 60
 """Lines between a headline and a second one that names the same event."""
 
@@ -18,8 +21,13 @@ _AFTER = {
     ("refcount-note", "warning"): "refcount",
     ("odebug-note", "warning"): "odebug",
 }
-_NOTES = {"refcount-note": "refcount", "odebug-note": "odebug", "gpf-note": "gpf", "nx-note": "paging",
-          "invalid-op": "bug"}  # fmt: skip
+_NOTES = {
+    "refcount-note": "refcount",
+    "odebug-note": "odebug",
+    "gpf-note": "gpf",
+    "nx-note": "paging",
+    "invalid-op": "bug",
+}
 
 
 def parse(log: str) -> list[Report]:
@@ -36,12 +44,17 @@ def parse(log: str) -> list[Report]:
         if header is not None:
             if last is not None and _joins(header, last, line, id(last) in ended):
                 _take(header, last)
+            elif len(reports) == MAX_REPORTS:
+                break
             else:
-                last = Report(_NOTES.get(header.kind, header.kind) if header.kind == "invalid-op" else header.kind,
-                              line.number, line.text.strip())  # fmt: skip
+                last = Report(
+                    _NOTES.get(header.kind, header.kind) if header.kind == "invalid-op" else header.kind,
+                    line.number,
+                    line.text.strip(),
+                )
                 reports.append(last)
                 current[line.caller] = last
-        if last is not None and header is None and len(reports) > 1:
+        if last is not None and header is None and len(reports) > 1 and not line.caller:
             last = _interleaved(line, last, reports, current)
         if last is None or (id(last) in ended and header is None) or len(last.lines) > MAX_REPORT:
             continue
@@ -76,7 +89,9 @@ def _wrapped(cleaned: list[Line], index: int) -> str:
     """*index*'s line with the next one joined on, where a headline may have been wrapped; empty elsewhere."""
     text = cleaned[index].text
     words = text.rstrip()
-    if index + 1 >= len(cleaned) or not words.endswith(("invalid", "kernel", "handle", "pointer", "page", "BUG:", "paging")):
+    if index + 1 >= len(cleaned) or not words.endswith(
+        ("invalid", "kernel", "handle", "pointer", "page", "BUG:", "paging")
+    ):
         return ""
     if headline(cleaned[index + 1].text):
         return ""
@@ -91,13 +106,31 @@ def _interleaved(line: Line, last: Report, reports: list[Report], current: dict[
     if last is not reports[-1] or earlier.kind not in FAULTS or line.number - earlier.line > NEAR:
         return last
     key = line.text.partition(":")[0]
-    if key not in _ONCE or len(earlier.lines) > 40 or "RSP" in _keys(earlier) and key in ("CPU", "RIP", "Code"):
+    if key not in _ONCE or len(earlier.lines) > 40 or ("RSP" in _keys(earlier) and key in ("CPU", "RIP", "Code")):
         return last
     return last if key in _keys(earlier) else earlier
 
 
-_ONCE = frozenset({"CPU", "RIP", "Code", "RSP", "RAX", "RDX", "RBP", "R10", "R13", "FS", "CS", "CR2", "DR0", "DR3",
-                   "Hardware name", "Modules linked in"})  # fmt: skip
+_ONCE = frozenset(
+    {
+        "CPU",
+        "RIP",
+        "Code",
+        "RSP",
+        "RAX",
+        "RDX",
+        "RBP",
+        "R10",
+        "R13",
+        "FS",
+        "CS",
+        "CR2",
+        "DR0",
+        "DR3",
+        "Hardware name",
+        "Modules linked in",
+    }
+)
 
 
 def _keys(report: Report) -> set[str]:

@@ -99,7 +99,7 @@ class Report:
     @property
     def bits(self) -> int:
         """Bits of a pointer."""
-        if self.arch:
+        if self.arch and self.arch not in ("mips", "powerpc"):
             return 32 if self.arch in ("x86-32", "arm") else 64
         return 64 if self.address is not None and self.address >> 32 else 32
 

@@ -32,14 +32,17 @@ _STAMP_INSIDE = re.compile(r"(?<=\S)\s*(?=\[\s*\d{1,7}\.\d{6}\](?:\[\s*[TC]\d+\]
 _LEVEL_INSIDE = re.compile(r"<\d>(?=BUG|WARNING|Unable|general|Oops|Kernel|kernel)")
 _TAGS = re.compile(r"</?(?:br|p|pre|code|div|span|tt)\b[^>]{0,80}>", re.IGNORECASE)
 _MARKS = re.compile(
-    r"(?<!from)\s+(?=(?:BUG: |WARNING: |Unable to handle |Unhandled fault|general protection fault|Internal error: |Oops: |"
-    r"kernel BUG at |Kernel panic|pgd = |PGD \d|\*pde |Modules linked in: |CPU: \d+ |CPU: +\d+ +Tainted|Hardware name: |"
+    r"(?<!from)\s+(?=(?:BUG: |WARNING: |Unable to handle |Unhandled fault|general protection fault|Internal "
+    r"error: |Oops: |"
+    r"kernel BUG at |Kernel panic|pgd = |PGD \d|\*pde |Modules linked in: |CPU: \d+ |CPU: +\d+ +Tainted|Hardware "
+    r"name: |"
     r"Workqueue: |PC is at |LR is at |IP: |EIP|RIP: |pc : |sp : |psr: |r\d{1,2} ?: ?[0-9a-f]{8} |Flags: |Control: |"
     r"Process \S+ \(pid|Stack: |Backtrace: |Call Trace: |Call trace: |Code: |---\[ end |------------\[ cut |EFLAGS: |"
     r"RSP: |R[ABCD]X: |RBP: |R\d\d: |E[ABCD]X: |FS: |CS: |CR2: |DR\d: |=====|\[[0-9a-f]{8}\] \*pgd|"
     r"[0-9a-f]{4}: (?:[0-9a-f]{8} ){2}|[0-9a-f]{4}: {3,}[0-9a-f]{8}|"
     r"(?:\[ ?(?:<[0-9a-f]*>)? ?\] )+(?:\(|\? )?[A-Za-z_:][\w.:]*\+0x|\? [A-Za-z_][\w.]*\+0x|"
-    r"(?:Read|Write) of size |Allocated by |Freed by |The buggy address |Memory state |INFO: |Object |Redzone |page:|flags: 0x))"
+    r"(?:Read|Write) of size |Allocated by |Freed by |The buggy address |Memory state |INFO: |Object |Redzone |"
+    r"page:|flags: 0x))"
 )
 
 
@@ -61,7 +64,7 @@ def lines(log: str) -> list[Line]:
         raw = raw.replace("\0", " ").replace("\ufffd", " ").rstrip()
         if escaped and "&" in raw:
             raw = html.unescape(raw)
-        if "<" in raw and "/" in raw or "<br" in raw:
+        if ("<" in raw and "/" in raw) or "<br" in raw:
             raw = _TAGS.sub(" ", raw)
         for part in _parts(raw):
             text, caller = _strip(part)

@@ -59,7 +59,7 @@ def list_poison(value: int, bits: int) -> tuple[str, int] | None:
     """``LIST_POISON1`` or 2 and the offset added to it, if *value* is near one."""
     for base, name in _LIST.items():
         wide = base >> 32 != 0
-        if wide == (bits == 64) and (base > 0x1000 or bits == 32 and value == base) and -64 <= value - base < 0x1E:
+        if wide == (bits == 64) and (base > 0x1000 or (bits == 32 and value == base)) and -64 <= value - base < 0x1E:
             return name, value - base
         if wide and bits == 64 and name == "LIST_POISON2" and -64 <= value - base < 0x200:
             return name, value - base
@@ -68,7 +68,7 @@ def list_poison(value: int, bits: int) -> tuple[str, int] | None:
 
 def text_in(value: int, bits: int) -> str:
     """The characters of *value* in memory order, when all or all but one or two bytes are printable; else empty."""
-    data = value.to_bytes(bits // 8, "little")
+    data = (value & ((1 << bits) - 1)).to_bytes(bits // 8, "little")
     shown = [32 <= byte < 127 for byte in data]
     need = 4 if bits == 32 else 6
     return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data) if sum(shown) >= need else ""
@@ -133,7 +133,11 @@ def _arm64(value: int, version: tuple[int, int]) -> str:
         return "not canonical (or a tagged pointer)"
     if version >= (5, 4) or version == (0, 0):
         return "vmalloc, modules, kernel image or vmemmap" if value >= 0xFFFF800000000000 else "linear map"
-    return "linear map" if value >= 0xFFFFFFC000000000 or 0xFFFF800000000000 <= value < 0xFFFFFF8000000000 else "vmalloc, modules"
+    return (
+        "linear map"
+        if value >= 0xFFFFFFC000000000 or 0xFFFF800000000000 <= value < 0xFFFFFF8000000000
+        else "vmalloc, modules"
+    )
 
 
 def _arm(value: int) -> str:
@@ -148,6 +152,7 @@ def _arm(value: int) -> str:
 
 def meaning(value: int, bits: int, arch: str, version: tuple[int, int] = (0, 0)) -> Meaning:
     """What *value* is, the most telling answer first."""
+    value &= (1 << bits) - 1
     number = signed(value, bits)
     if -4095 <= number < 0:
         return Meaning("err", f"ERR_PTR(-{errno_name(-number)}), {number}", value)
@@ -162,7 +167,9 @@ def meaning(value: int, bits: int, arch: str, version: tuple[int, int] = (0, 0))
     listed = list_poison(value, bits)
     if listed:
         name, offset = listed
-        return Meaning("list-poison", f"{name}{f' {offset:+#x}' if offset else ''}: a list entry after list_del", value - offset)
+        return Meaning(
+            "list-poison", f"{name}{f' {offset:+#x}' if offset else ''}: a list entry after list_del", value - offset
+        )
     if value < NEAR:
         return Meaning("small", f"the small number {value}", 0)
     if value == 0xFFFFFFFFFFFF4111:
@@ -180,9 +187,17 @@ def _address(value: int, bits: int, arch: str, version: tuple[int, int]) -> Mean
     if bits == 64 and where.startswith("not canonical"):
         bit = one_bit(value)
         if bit is not None:
-            return Meaning("bit-flip", f"one bit (bit {bit}) away from the kernel address {value ^ (1 << bit):#x}", value)
+            return Meaning(
+                "bit-flip", f"one bit (bit {bit}) away from the kernel address {value ^ (1 << bit):#x}", value
+            )
         return Meaning("noncanonical", "no address at all (not canonical)", value)
-    if bits == 32 and arch != "x86-32" and value >> 28 == 0xE and value & 3 and (value >> 20 & 0xFF) in (0x1A, 0x92, 0x52, 0x5D):
+    if (
+        bits == 32
+        and arch != "x86-32"
+        and value >> 28 == 0xE
+        and value & 3
+        and (value >> 20 & 0xFF) in (0x1A, 0x92, 0x52, 0x5D)
+    ):
         return Meaning("code", "an ARM instruction: code was read as data", value)
     if where == "user space":
         return Meaning("user", "an address in user space", value)

@@ -1,7 +1,7 @@
 """docs/fidelity.md, generated: what is faithful, what is simplified and how, what has a layout of its own.
 
-``python -m kmem.report.fidelity > docs/fidelity.md``. The sources are the declarations of the exports and the paragraphs of
-docstrings that begin with "Simplified" or "Private layout".
+``python -m kmem.report.fidelity > docs/fidelity.md``. The sources are the declarations of the exports and the
+paragraphs of docstrings that begin with "Simplified" or "Private layout".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Every kernel symbol that a module can use declares one of:
 - **simplified**: does less, or does it differently; the table says how.
 - **stub**: does nothing and returns success.
 
-A function that the kernel exports and that is not listed here ends the run when it is called, with its name and exit status 3.
+A function that the kernel exports and that is not listed ends the run when it is called, with its name and status 3.
 A variable that is not listed is zero.
 """
 

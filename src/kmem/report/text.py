@@ -43,11 +43,21 @@ def _headline(run: Mapping[str, Any], ink: Ink) -> str:
     lines += [
         ink(
             "yellow",
-            f"unsupported: {call['symbol']} was called {plural(call['count'], 'time')}; kmem does not have it yet",
+            f"unsupported: {call['symbol']} was called {plural(call['count'], 'time')}{_place(call)}; "
+            "kmem does not have it yet, so the run stopped there; "
+            "CONTRIBUTING.md says how to add it",
         )
         for call in run["unsupported"]
     ]
     return "\n".join(lines + ([module["note"]] if module.get("note") else []))
+
+
+def _place(call: Mapping[str, Any]) -> str:
+    """Where the module's call is."""
+    if not call.get("function"):
+        return ""
+    source = f" ({call['file']}:{call['line']})" if call["file"] else ""
+    return f", at {call['function']}+{call['offset']:#x}{source}"
 
 
 def _dmesg(records: Sequence[Mapping[str, Any]], ink: Ink) -> str:

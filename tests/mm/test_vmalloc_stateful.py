@@ -1,0 +1,188 @@
+"""vmalloc against a sorted list of address ranges: lowest fit, guard pages, lazy purge; bytes through page tables."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kmem.abi.address import MODULES_END, MODULES_VADDR, VMALLOC_END, VMALLOC_START
+from kmem.abi.gfp import GFP_KERNEL
+from kmem.machine.fault import AccessFault
+from kmem.machine.paging import AddressSpace as VirtualMemory
+from tests.mm.booted import MIB, BootedMm, expect_consistent
+from tests.naive.space import AddressSpace
+
+PAGE = 4096
+VMALLOC = ("V1", "V2", "V3", "V4", "V5", "P1", "P2", "T1", "T6", "B1", "B4", "S1")
+LAZY_PAGES = 2 * (32 << 20) // PAGE
+"""Of a machine with two CPUs: 32 MiB for each bit of their number."""
+
+
+def whole_pages(size: int) -> int:
+    return -(-size // PAGE) * PAGE
+
+
+class VmallocMachine(RuleBasedStateMachine):
+    """Allocates, maps and frees ranges of the vmalloc and module areas."""
+
+    @initialize(config=st.sampled_from(("plain", "debug")))
+    def boot(self, config: str) -> None:
+        self.mm = BootedMm(config, ram=96 * MIB)
+        self.memory = VirtualMemory(self.mm.ram, self.mm.boot.cr3)
+        self.space = AddressSpace(VMALLOC_START, VMALLOC_END + 1, LAZY_PAGES)
+        self.modules = AddressSpace(MODULES_VADDR, MODULES_END, LAZY_PAGES)
+        self.content: dict[int, tuple[int, bytes]] = {}
+        """Of every vmalloc area: its size, and what its owner wrote at its start and end."""
+        self.maps: dict[int, list[int]] = {}
+        self.io: dict[int, int] = {}
+        self.arrays: dict[int, int] = {}
+        """Where the page array of a large area lies: itself a vmalloc, made after the area."""
+
+    def _take(self, space: AddressSpace, addr: int, length: int) -> None:
+        """An area of *length* bytes of pages, and its guard page, and the array of its pages."""
+        space.take(addr, length + PAGE)
+        array = length // PAGE * 8
+        if array > PAGE:
+            size = whole_pages(array) + PAGE
+            inner = self.space.lowest(size)
+            assert inner is not None
+            self.space.take(inner, size)
+            self.arrays[addr] = inner
+
+    def _give(self, addr: int) -> None:
+        (self.modules if addr >= MODULES_VADDR else self.space).give(addr)
+        if addr in self.arrays:
+            self.space.give(self.arrays.pop(addr))
+
+    def _write(self, addr: int, size: int) -> None:
+        tag = len(self.content).to_bytes(4, "little") + addr.to_bytes(8, "little")
+        tag = tag[:size]
+        self.memory.write(addr, tag)
+        self.memory.write(addr + size - len(tag), tag)
+        self.content[addr] = (size, tag)
+
+    def _check(self, addr: int) -> None:
+        size, tag = self.content[addr]
+        assert self.memory.read(addr + size - len(tag), len(tag)) == tag
+        with pytest.raises(AccessFault):
+            self.memory.u8(addr + whole_pages(size))
+
+    def _room(self) -> bool:
+        return not hasattr(self, "mm") or sum(size for size, _ in self.content.values()) < 16 * MIB
+
+    @precondition(_room)
+    @rule(size=st.one_of(st.integers(1, 40 * PAGE), st.sampled_from((PAGE, 64 * PAGE, 513 * PAGE, 1500 * PAGE))))
+    def vmalloc(self, size: int) -> None:
+        expected = self.space.lowest(whole_pages(size) + PAGE)
+        addr = self.mm.vmalloc(size)
+        assert addr == expected
+        self._take(self.space, addr, whole_pages(size))
+        self._write(addr, size)
+
+    @precondition(_room)
+    @rule(size=st.sampled_from((2 * MIB, 2 * MIB + 1, 5 * MIB)))
+    def kvmalloc_with_large_pages(self, size: int) -> None:
+        addr = self.mm.core.k_vmalloc(size, 1, GFP_KERNEL, 0x400, -1)
+        length = -(-size // (2 * MIB)) * 2 * MIB
+        assert addr % (2 * MIB) == 0
+        self._take(self.space, addr, length)
+        self._write(addr, length)
+        assert self.mm.vmalloc_to_page(addr + PAGE) == self.mm.vmalloc_to_page(addr) + 64
+
+    @precondition(lambda self: self.content)
+    @rule(which=st.integers(0, 1000), inside=st.booleans())
+    def vfree(self, which: int, inside: bool) -> None:
+        addr = sorted(self.content)[which % len(self.content)]
+        self._check(addr)
+        del self.content[addr]
+        # The kernel looks up the area that the address lies in; only misaligned ones are refused.
+        self.mm.vfree(addr + PAGE if inside else addr)
+        self._give(addr)
+        with pytest.raises(AccessFault):
+            self.memory.u8(addr)
+
+    @rule(count=st.integers(1, 20))
+    def vmap(self, count: int) -> None:
+        pages = [self.mm.alloc_pages(GFP_KERNEL, 0) for _ in range(count)]
+        expected = self.space.lowest((count + 1) * PAGE)
+        addr = self.mm.vmap(pages)
+        assert addr == expected
+        self.space.take(addr, (count + 1) * PAGE)
+        self.maps[addr] = pages
+        assert [self.mm.vmalloc_to_page(addr + i * PAGE) for i in range(count)] == pages
+
+    @precondition(lambda self: self.maps)
+    @rule(which=st.integers(0, 1000))
+    def vunmap(self, which: int) -> None:
+        addr = sorted(self.maps)[which % len(self.maps)]
+        self.mm.vunmap(addr)
+        self.space.give(addr)
+        for page in self.maps.pop(addr):
+            self.mm.free_pages(page, 0)
+
+    @rule(phys=st.sampled_from((0xFEB00000, 0xFEB01234)), size=st.sampled_from((8, PAGE, 5 * PAGE, 1 * MIB)))
+    def ioremap(self, phys: int, size: int) -> None:
+        addr = self.mm.ioremap(phys, size)
+        length = whole_pages(phys % PAGE + size)
+        assert addr % PAGE == phys % PAGE
+        assert (addr & -PAGE) % (1 << (length - 1).bit_length()) == 0
+        assert self.mm.phys_of(addr) == phys
+        self.space.take(addr & -PAGE, length + PAGE)
+        self.io[addr & -PAGE] = addr
+
+    @precondition(lambda self: self.io)
+    @rule(which=st.integers(0, 1000))
+    def iounmap(self, which: int) -> None:
+        base = sorted(self.io)[which % len(self.io)]
+        self.mm.iounmap(self.io.pop(base))
+        self.space.give(base)
+
+    @rule(size=st.integers(1, 30 * PAGE))
+    def module_alloc(self, size: int) -> None:
+        expected = self.modules.lowest(whole_pages(size) + PAGE)
+        addr = self.mm.core.k_module_alloc(size)
+        assert addr == expected
+        self._take(self.modules, addr, whole_pages(size))
+        self._write(addr, size)
+
+    @precondition(lambda self: any(addr >= MODULES_VADDR for addr in self.content))
+    @rule(which=st.integers(0, 1000))
+    def module_memfree(self, which: int) -> None:
+        modules = sorted(addr for addr in self.content if addr >= MODULES_VADDR)
+        addr = modules[which % len(modules)]
+        self._check(addr)
+        del self.content[addr]
+        self.mm.core.k_module_memfree(addr)
+        self._give(addr)
+        self._purged()
+
+    def _purged(self) -> None:
+        self.modules.purge()
+        self.space.purge()
+
+    @rule()
+    def unmap_aliases(self) -> None:
+        self.mm.core.k_vm_unmap_aliases()
+        self._purged()
+
+    @invariant()
+    def consistent(self) -> None:
+        if hasattr(self, "mm"):
+            expect_consistent(self.mm, VMALLOC)
+
+    def teardown(self) -> None:
+        if hasattr(self, "mm"):
+            for addr in sorted(self.content):
+                self._check(addr)
+                self.mm.vfree(addr)
+            self.mm.core.k_vm_unmap_aliases()
+            expect_consistent(self.mm)
+            assert self.mm.view.kdata.nr_vmalloc_pages == 0
+            assert self.mm.upcalls.keys() <= {"UP_SLAB_TRACK"}
+            self.mm.ram.close()
+
+
+VmallocMachine.TestCase.settings = settings(max_examples=10, stateful_step_count=25)
+TestVmalloc = pytest.mark.slow(VmallocMachine.TestCase)
