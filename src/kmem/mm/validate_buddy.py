@@ -206,19 +206,16 @@ def b7(b: Buddy) -> Iterator[Violation]:
             if not 1 <= order < MAX_ORDER or pfn % size or not m.refcount[pfn] or bad_tails:
                 yield Violation("B7", f"compound page at pfn {pfn} of order {order}: head or tails are wrong")
     for run in re.finditer(rb"\.+", b.state):
+        end = run.start()
+        """Where the largest block ends that the last referenced page can be the first of."""
         for pfn in range(run.start(), run.end()):
             if m.compound_head[pfn] & 1:
                 if pfn not in tails:
                     yield Violation("B7", f"pfn {pfn} is a tail of no compound page")
-            elif not m.refcount[pfn] and not _has_head(m, pfn, run.start()):
+            elif m.refcount[pfn]:
+                end = pfn + min(pfn & -pfn, 1 << (MAX_ORDER - 1))
+            elif pfn >= end:
                 yield Violation("B7", f"pfn {pfn} is allocated, not referenced, and in no block whose first page is")
-
-
-def _has_head(m: Memory, pfn: int, first: int) -> bool:
-    """Whether the last referenced page before *pfn*, not before *first*, can be the head of a block that holds it."""
-    head = next((at for at in range(pfn - 1, first - 1, -1) if m.refcount[at]), -1)
-    size = min(head & -head if head else 1 << MAX_ORDER, 1 << (MAX_ORDER - 1))
-    return first <= head and pfn - head < size
 
 
 def pageblock_type(memory: Memory, pfn: int) -> int:
