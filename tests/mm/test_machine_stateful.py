@@ -1,4 +1,4 @@
-"""Everything at once: slab, pages, vmalloc and per-cpu memory, failures, exhaustion, snapshots; all invariants throughout."""
+"""Everything at once: slab, pages, vmalloc and per-cpu memory, failures, exhaustion, snapshots; all invariants."""
 
 from __future__ import annotations
 
