@@ -10,13 +10,14 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ FAULTED = 1 << 63
 """What an entry returns (as an unsigned number) when compiled code gave up; see the fault record for why."""
 
 MODEL = ("kmem.mm.core",)
-"""Modules whose import registers every entry."""
+"""Modules whose import registers every entry. Tests and benchmarks compile modules of their own, beside it or instead."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _COMPILER = ("kmem.lib.build", "kmem.lib.ptrtype", "kmem.machine.ram")
@@ -43,15 +44,23 @@ def cache_dir() -> Path:
     return Path(base) / "kmem"
 
 
-def _sources() -> dict[str, bytes]:
-    """The source of every module that the object code depends on, by name: the model and, transitively, what it
-    imports.
-    """
+def _file(name: str) -> Path:
+    """Where the source of a module is; modules outside the package are found on the path."""
+    if name.startswith("kmem."):
+        return _PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise InternalError(f"there is no module {name} to compile")
+    return Path(spec.origin)
+
+
+def _sources(models: Sequence[str]) -> dict[str, bytes]:
+    """The source of every module that the object code depends on, by name: *models* and, transitively, their imports."""
     found: dict[str, bytes] = {}
-    wanted = {*MODEL, *_COMPILER}
+    wanted = {*models, *_COMPILER}
     while wanted:
         name = wanted.pop()
-        found[name] = source = _PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py").read_bytes()
+        found[name] = source = _file(name).read_bytes()
         for place, several, one in _IMPORT.findall(source.decode()):
             names = (several or one).split(",")
             package = _PACKAGE.joinpath(*place.split(".")[1:]).is_dir()
@@ -60,9 +69,9 @@ def _sources() -> dict[str, bytes]:
     return found
 
 
-def _key(release: str) -> str:
+def _key(release: str, models: Sequence[str]) -> str:
     digest = hashlib.sha256(release.encode())
-    for name, source in sorted(_sources().items()):
+    for name, source in sorted(_sources(models).items()):
         digest.update(name.encode() + b"\0" + source)
     digest.update((_PACKAGE / "abi" / "releases" / f"{release}.structs.json").read_bytes())
     with open("/proc/cpuinfo", "rb") as cpuinfo:
@@ -72,18 +81,20 @@ def _key(release: str) -> str:
     return digest.hexdigest()[:24]
 
 
-def object_path(release: str) -> Path:
+def object_path(release: str, models: Sequence[str] = MODEL) -> Path:
     """The object file for *release* as the sources are now (it may not exist yet)."""
-    return cache_dir() / "core" / f"{release}-{_key(release)}.o"
+    return cache_dir() / "core" / f"{release}-{_key(release, models)}.o"
 
 
-def build(release: str) -> Path:
+def build(release: str, models: Sequence[str] = MODEL) -> Path:
     """Compile the model for *release* in a process of its own, unless it is there already."""
-    path = object_path(release)
+    path = object_path(release, models)
     if not path.exists():
         env = dict(os.environ, KMEM_CORE="compile", KMEM_RELEASE=release, NUMBA_DISABLE_JIT="0")
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), env.get("PYTHONPATH", "")]))
-        done = subprocess.run([sys.executable, "-m", "kmem.lib.build", "--child", release, str(path)], env=env)
+        places = [env.get("PYTHONPATH", "")] if models is MODEL else sys.path
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), *places]))
+        child = [sys.executable, "-m", "kmem.lib.build", "--child", release, str(path), *models]
+        done = subprocess.run(child, env=env)
         if done.returncode or not path.exists():
             raise InternalError(
                 f"compiling the allocator core for {release} failed",
@@ -92,13 +103,13 @@ def build(release: str) -> Path:
     return path
 
 
-def _compile(release: str, path: Path) -> None:
+def _compile(release: str, path: Path, models: Sequence[str]) -> None:
     """Runs in the child: import the model, compile every entry, write object code and index."""
     from numba.core.compiler_lock import global_compiler_lock
 
     with global_compiler_lock:
         _link_only_once()
-        _compile_locked(release, path)
+        _compile_locked(release, path, models)
 
 
 def _link_only_once() -> None:
@@ -141,7 +152,7 @@ def _link(library: Any) -> Any:
     return final
 
 
-def _compile_locked(release: str, path: Path) -> None:
+def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     from llvmlite import ir
     from numba.core import types
     from numba.core.registry import cpu_target
@@ -149,7 +160,7 @@ def _compile_locked(release: str, path: Path) -> None:
     from kmem.lib import jit
 
     started = time.monotonic()
-    for name in MODEL:
+    for name in models:
         importlib.import_module(name)
     tty = sys.stderr.isatty()
     context = cpu_target.target_context
@@ -197,10 +208,10 @@ def _compile_locked(release: str, path: Path) -> None:
 class Loaded:
     """The compiled model: C functions by entry name."""
 
-    def __init__(self, release: str) -> None:
+    def __init__(self, release: str, models: Sequence[str] = MODEL) -> None:
         import llvmlite.binding as llvm
 
-        image = build(release).read_bytes()
+        image = build(release, models).read_bytes()
         size = int.from_bytes(image[:8], "little")
         self.index: dict[str, int] = json.loads(image[8 : 8 + size])
         llvm.initialize_native_target()
@@ -234,7 +245,7 @@ def loaded(release: str) -> Loaded:
 def main(argv: list[str]) -> int:
     """``python -m kmem.lib.build [RELEASE]``."""
     if argv[:1] == ["--child"]:
-        _compile(argv[1], Path(argv[2]))
+        _compile(argv[1], Path(argv[2]), argv[3:])
         return 0
     build(argv[0] if argv else "6.1")
     return 0
