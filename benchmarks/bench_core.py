@@ -1,7 +1,7 @@
 """What the allocators cost: a kmalloc and kfree pair from Python and from module code, a load, a rollback.
 
-One table; times are medians of several turns, ratios are against a malloc and free pair of the C library, called through
-ctypes in the same process.
+One table; times are medians of several turns, ratios are against a malloc and free pair of the C library, called
+through ctypes in the same process.
 """
 
 from __future__ import annotations

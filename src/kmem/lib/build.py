@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
-import importlib.util
 import json
 import os
 import re
@@ -27,7 +26,7 @@ FAULTED = 1 << 63
 """What an entry returns (as an unsigned number) when compiled code gave up; see the fault record for why."""
 
 MODEL = ("kmem.mm.core",)
-"""Modules whose import registers every entry. Tests and benchmarks compile modules of their own, beside it or instead."""
+"""Modules whose import registers every entry. Tests compile others, beside these or instead."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _COMPILER = ("kmem.lib.build", "kmem.lib.ptrtype", "kmem.machine.ram")
@@ -48,14 +47,18 @@ def _file(name: str) -> Path:
     """Where the source of a module is; modules outside the package are found on the path."""
     if name.startswith("kmem."):
         return _PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
-    spec = importlib.util.find_spec(name)
+    from importlib.util import find_spec
+
+    spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise InternalError(f"there is no module {name} to compile")
+        raise InternalError(
+            f"there is no module {name} to compile", remedy="put the directory that holds it on sys.path"
+        )
     return Path(spec.origin)
 
 
 def _sources(models: Sequence[str]) -> dict[str, bytes]:
-    """The source of every module that the object code depends on, by name: *models* and, transitively, their imports."""
+    """The source of every module that the object code depends on, by name: *models* and what they import."""
     found: dict[str, bytes] = {}
     wanted = {*models, *_COMPILER}
     while wanted:

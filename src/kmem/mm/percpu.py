@@ -17,6 +17,7 @@ from kmem.mm.mmzone import kernel
 
 GRAIN = 8
 FREE, FIRST, REST = range(3)
+PCPU_MIN_UNIT_SIZE = 32 << 10
 
 
 @jit
@@ -24,7 +25,7 @@ def pcpu_alloc(k: Any, size: int, align: int) -> int:
     """``pcpu_alloc()``: the offset of *size* zeroed bytes on every CPU, or 0."""
     align = max(align, GRAIN)
     need = (size + GRAIN - 1) // GRAIN
-    if size <= 0 or align > 4096 or align & (align - 1):
+    if size <= 0 or size > PCPU_MIN_UNIT_SIZE or align > 4096 or align & (align - 1):
         return 0
     at = k.pcpu_static_size // GRAIN
     end = k.pcpu_unit_size // GRAIN
