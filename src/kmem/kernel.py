@@ -10,7 +10,7 @@ and the crash reports (`kmem.kapi.crash.CrashHost`) see.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -96,6 +96,8 @@ class Kernel:
         self.leaks = Kmemleak(self.loader.is_code, partial(describe, self), twice=partial(given_twice, self))
         self.events = EventStream(self.mm.core)
         self.events.listen(self.leaks)
+        for level, text in self.boot_config.boot_log:
+            self.log.printk(text + "\n", level)
 
     # booting
 
@@ -211,13 +213,25 @@ class Kernel:
 
     def proc(self, name: str) -> str:
         """The text of /proc/*name*."""
-        from kmem.kapi.siphash import siphash_1u64
         from kmem.mm import proc
 
+        return proc.text(self.mm, name, kallsyms=self.kallsyms, hash_pointer=self._hash_pointer())
+
+    def write_proc(self, where: str | Path) -> int:
+        """Write /proc and /sys/kernel/slab as files into the empty directory *where*; how many."""
+        from kmem.mm import proc_tree
+
+        tree = proc_tree.prepare(where)
+        return proc_tree.write(self.mm, tree, kallsyms=self.kallsyms, hash_pointer=self._hash_pointer())
+
+    def _hash_pointer(self) -> Callable[[int], int] | None:
+        """What ``%p`` prints for an address; None for the address itself."""
+        from kmem.kapi.siphash import siphash_1u64
+
         key = self.format.ptr_key
-        plain = self.format.no_hash_pointers or key is None
-        hashed = None if key is None or plain else lambda pointer: siphash_1u64(pointer, key) & 0xFFFFFFFF
-        return proc.text(self.mm, name, kallsyms=self.kallsyms, hash_pointer=hashed)
+        if self.format.no_hash_pointers or key is None:
+            return None
+        return lambda pointer: siphash_1u64(pointer, key) & 0xFFFFFFFF
 
     def sysfs(self, cache: str, attribute: str) -> str:
         """The text of /sys/kernel/slab/*cache*/*attribute*."""
@@ -386,7 +400,7 @@ def boot(
     release: str = "6.1", ram: str | int = "512M", cpus: int = 2, seed: int = 0, config: str = "debian", **more: Any
 ) -> Kernel:
     """Boot a machine. *ram* in bytes or with a K, M, G or T; *config* plain, debian or debug; *more* as in
-    `BootConfig`.
+    `BootConfig`, and *cmdline*: a kernel command line (`kmem.mm.cmdline`).
     """
     size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
     if size % (2 << 20) or size > LARGEST_RAM:

@@ -31,7 +31,9 @@ class RunOptions:
     cpus: int = 2
     seed: int = 0
     budget: int = 100_000_000
+    cmdline: str = ""
     proc: tuple[str, ...] = ()
+    proc_dir: str = ""
     core: str = ""
 
 
@@ -89,6 +91,7 @@ def run_module(options: RunOptions) -> RunResult:
         cpus=options.cpus,
         seed=options.seed,
         config=options.config,
+        cmdline=options.cmdline,
         budget=options.budget,
     ) as kernel:
         clock.lap("boot")
@@ -164,6 +167,8 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         timings=clock.laps,
         hashes={"ram": kernel.mm.ram.hash(), "events": kernel.events.digest()},
     )
+    if options.proc_dir:
+        kernel.write_proc(options.proc_dir)
     if options.core:
         from kmem.modules.vmcoreinfo import dump_core
 

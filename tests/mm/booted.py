@@ -29,7 +29,7 @@ class BootedMm(Mm):
         name = NAMES[code]
         self.upcalls[name] += 1
         if name == "UP_CACHE_FLAGS":
-            return b | self.config.debug_flags(self.view.string(a))
+            return self.config.kmem_cache_flags(self.view.string(a), b)
         if name != "UP_SLAB_TRACK":
             self.told.append((name, a, b, c, d))
         return 0

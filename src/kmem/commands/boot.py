@@ -1,4 +1,4 @@
-"""``kmem boot --proc NAME ...``: boot the simulated kernel and print files of its /proc."""
+"""``kmem boot --proc NAME ...``: boot the simulated kernel and print or write files of its /proc."""
 
 from __future__ import annotations
 
@@ -19,19 +19,29 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"print /proc/NAME: {', '.join(options.PROC)} (default: meminfo)",
     )
+    result.add_argument(
+        "--proc-dir",
+        metavar="DIR",
+        help="write all of /proc and /sys/kernel/slab into DIR, which must be empty or not there",
+    )
     return result
 
 
 def main(words: list[str]) -> int:
     """Boot and print."""
     args = parser().parse_args(words)
-    names = args.proc or ["meminfo"]
+    where = options.proc_directory(args.proc_dir)
+    names = args.proc or ([] if where else ["meminfo"])
+    options.say_notes(args.cmdline, args.config)
 
     import kmem
 
-    kernel = kmem.boot(release=args.release, config=args.config, ram=args.ram, cpus=args.cpus, seed=args.seed)
+    machine = {name: getattr(args, name) for name in ("release", "config", "ram", "cpus", "seed", "cmdline")}
+    kernel = kmem.boot(**machine)
     for name in names:
         if len(names) > 1:
             print(f"==> /proc/{name} <==")
         print(kernel.proc(name), end="")
+    if where:
+        print(f"{kernel.write_proc(where)} files in {args.proc_dir}")
     return 0

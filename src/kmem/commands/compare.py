@@ -34,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str]) -> int:
     """Make the experiments and print their rows."""
     args = parser().parse_args(words)
-    machine = {name: getattr(args, name) for name in ("release", "config", "ram", "cpus", "seed")}
+    machine = {name: getattr(args, name) for name in ("release", "config", "ram", "cpus", "seed", "cmdline")}
+    options.say_notes(args.cmdline, args.config)
 
     from dataclasses import asdict
 

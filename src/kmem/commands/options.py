@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 from kmem.errors import UsageError
@@ -56,9 +57,38 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--ram", type=size, default=size("512M"), metavar="SIZE", help="memory (default: 512M)")
     group.add_argument("--cpus", type=count, default=2, metavar="N", help="processors (default: 2)")
+    add_command_line(group)
     group.add_argument(
         "--seed", type=int, default=0, metavar="N", help="what the kernel's random numbers start from (default: 0)"
     )
+
+
+def add_command_line(parser: argparse._ActionsContainer) -> None:
+    """Add the kernel command line of the boot."""
+    parser.add_argument(
+        "--cmdline",
+        default="",
+        metavar="WORDS",
+        help='kernel command line, as in "slub_debug=FZPU,kmalloc-64 slab_nomerge init_on_alloc=0"',
+    )
+
+
+def say_notes(cmdline: str, config: str) -> None:
+    """Say on standard error what a command line asked for in vain."""
+    if cmdline:
+        from kmem.mm.config import configuration
+
+        for note in configuration(config, cmdline=cmdline).notes:
+            print(f"kmem: note: {note}", file=sys.stderr)
+
+
+def proc_directory(where: str | None) -> str:
+    """Return the directory that a tree of /proc goes to, made and empty; nothing if none was asked for."""
+    if where is None:
+        return ""
+    from kmem.mm.proc_tree import prepare
+
+    return str(prepare(where))
 
 
 def module_parameters(words: list[str]) -> dict[str, str | None]:

@@ -45,6 +45,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="also print /proc/NAME at the end",
     )
+    group.add_argument(
+        "--proc-dir",
+        metavar="DIR",
+        help="write all of /proc and /sys/kernel/slab at the end into DIR, which must be empty or not there",
+    )
     group.add_argument("--core", metavar="FILE", help="write a core of the machine at the end: kmem drgn FILE opens it")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return result
@@ -91,9 +96,12 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         cpus=args.cpus,
         seed=args.seed,
         budget=args.budget,
+        cmdline=args.cmdline,
         proc=tuple(args.proc),
+        proc_dir=options.proc_directory(args.proc_dir),
         core=str(Path(args.core).absolute()) if args.core else "",
     )
+    options.say_notes(args.cmdline, args.config)
     patience = SLOWEST_START + 2 * args.budget / SLOWEST_CPU
     limits = Limits(
         address_space=(8 << 30) + 4 * args.ram,
@@ -113,7 +121,7 @@ def words_of(args: argparse.Namespace) -> str:
 
     words = [args.file, *args.parameters]
     defaults = parser()
-    for name in ("release", "ram", "cpus", "seed"):
+    for name in ("release", "ram", "cpus", "cmdline", "seed"):
         value = getattr(args, name)
         if value != defaults.get_default(name):
             words += [f"--{name}", size(value) if name == "ram" else str(value)]

@@ -122,7 +122,7 @@ class Diagnose:
         return 0
 
     def _cache_flags(self, name: int, flags: int, c: int, d: int) -> int:
-        return flags | self.k.mm.config.debug_flags(self.k.mm.view.string(name))
+        return self.k.mm.config.kmem_cache_flags(self.k.mm.view.string(name), flags)
 
     def _warn(self, where: int, a: int, b: int, d: int) -> int:
         self.k.warn_at(places.PLACES[where])

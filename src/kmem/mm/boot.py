@@ -30,6 +30,11 @@ RW_GLOBAL_NX = (1 << 63) | 0x163
 RWX_GLOBAL = 0x163
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable", "Device")
 PERCPU_STATIC, PERCPU_RESERVED, PERCPU_UNIT = 212992, 8192, 1 << 20
+_SWITCHES = (
+    *("hardened", "freelist_random", "init_on_alloc", "init_on_free", "slab_nomerge", "disable_higher_order_debug"),
+    *("slub_cpu_partial", "slub_tiny", "shuffle_page_alloc"),
+)
+_NUMBERS = ("slub_min_order", "slub_max_order", "slub_min_objects", "watermark_scale_factor", "watermark_boost_factor")
 _KMALLOC_NAMES = ("kmalloc", "kmalloc-cg", "kmalloc-rcl", "dma-kmalloc")
 _SIZES = ("", "96", "192", "8", "16", "32", "64", "128", "256", "512", "1k", "2k", "4k", "8k")
 
@@ -106,6 +111,7 @@ class MemoryBoot:
         self._slab()
         cache = self.core.k_kmem_cache_create(self._string("vmap_area"), vmap_area.size, 0, 0x40000, 0, 0, 0)
         self.core.k_vmalloc_init(cache)
+        self.core.k_shuffle_free_memory()
 
     def _variables(self) -> None:
         k, config = self.view.kdata, self.config
@@ -116,11 +122,11 @@ class MemoryBoot:
         k.high_memory = s64(PAGE_OFFSET + self.ram.size)
         k.nr_cpu_ids, k.nr_node_ids = config.cpus, 1
         k.swapper_pg_dir = s64(PAGE_OFFSET + self.cr3)
-        for name in ("hardened", "freelist_random", "init_on_alloc", "init_on_free", "slab_nomerge"):
+        for name in _SWITCHES:
             setattr(k, name, int(getattr(config, name)))
-        for name in ("slub_min_order", "slub_max_order", "slub_min_objects"):
+        for name in _NUMBERS:
             setattr(k, name, getattr(config, name))
-        k.watermark_scale_factor = 10
+        k.user_min_free_kbytes = config.min_free_kbytes
         k.random_state = s64((config.seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) | 1)
         self.core.private.fail_after = -1
 

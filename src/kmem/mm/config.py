@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from kmem.abi.slab_flags import DEBUG_DEFAULT_FLAGS, SLUB_DEBUG_LETTERS
+from kmem.abi.slab_flags import DEBUG_DEFAULT_FLAGS, SLAB_NO_USER_FLAGS, SLAB_NOLEAKTRACE, SLAB_STORE_USER
 from kmem.errors import UsageError
+from kmem.mm.cmdline import parse
 
 CONFIGS = ("plain", "debian", "debug")
 """``plain``: no hardening; ``debian``: hardened and shuffled free lists, init_on_alloc; ``debug``: debian with
@@ -15,7 +16,11 @@ slub_debug=FZPU.
 
 @dataclass(frozen=True, slots=True)
 class BootConfig:
-    """One boot. *slub_debug* maps a cache name (``*`` at the end allowed, empty for all) to SLAB_* flags."""
+    """One boot. *slub_debug* maps a cache name (``*`` at the end allowed, empty for all others) to SLAB_* flags.
+
+    *slub_tiny* is a kernel built with CONFIG_SLUB_TINY, *slub_cpu_partial* False one without CONFIG_SLUB_CPU_PARTIAL.
+    *boot_log* and *notes* are what the command line gave rise to (`kmem.mm.cmdline.CommandLine`).
+    """
 
     release: str = "6.1"
     config: str = "debian"
@@ -33,40 +38,32 @@ class BootConfig:
     slub_max_order: int = 3
     slub_min_objects: int = 0
     no_hash_pointers: bool = False
+    disable_higher_order_debug: bool = False
+    slub_cpu_partial: bool = True
+    slub_tiny: bool = False
+    shuffle_page_alloc: bool = False
+    min_free_kbytes: int = -1
+    watermark_scale_factor: int = 10
+    watermark_boost_factor: int = 15000
+    cmdline: str = ""
+    boot_log: tuple[tuple[int, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
-    def debug_flags(self, name: str) -> int:
-        """``kmem_cache_flags()``: the debug flags that the command line gives a cache of this name."""
+    def kmem_cache_flags(self, name: str, flags: int) -> int:
+        """``kmem_cache_flags()``: the flags of a cache of this name, with what the command line adds."""
+        if flags & SLAB_NO_USER_FLAGS:
+            return flags
+        for pattern, block in self.slub_debug.items():
+            prefix, glob, _ = pattern.partition("*")
+            if pattern and (name.startswith(prefix) if glob else name == pattern):
+                return flags | block
         everybody = self.slub_debug.get("", 0)
-        for pattern, flags in self.slub_debug.items():
-            if pattern and (name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern):
-                return flags
-        return everybody
+        return flags | (everybody & ~SLAB_STORE_USER if flags & SLAB_NOLEAKTRACE else everybody)
 
 
-def parse_slub_debug(text: str) -> dict[str, int]:
-    """``slub_debug=`` as on a kernel command line: letters, then cache names; blocks separated by ``;`` (mm/slub.c)."""
-    found: dict[str, int] = {}
-    for block in text.split(";"):
-        letters, *names = block.split(",")
-        unknown = [letter for letter in letters if letter.upper() not in SLUB_DEBUG_LETTERS and letter != "-"]
-        if unknown:
-            raise UsageError(
-                f"slub_debug option {unknown[0]!r} is unknown",
-                remedy=f"use letters out of {''.join(sorted(SLUB_DEBUG_LETTERS))}, as in slub_debug=FZPU,kmalloc-64",
-            )
-        flags = 0
-        for letter in letters:
-            flags |= SLUB_DEBUG_LETTERS.get(letter.upper(), 0)
-        if not letters:
-            flags = DEBUG_DEFAULT_FLAGS
-        for name in names or [""]:
-            found[name] = flags
-    return found
-
-
-def configuration(config: str = "debian", **changes: object) -> BootConfig:
-    """The named configuration with *changes*; UsageError for a name that is not one of CONFIGS or sizes that cannot
-    boot.
+def configuration(config: str = "debian", *, cmdline: str = "", **changes: object) -> BootConfig:
+    """The named configuration with *cmdline*, then *changes*; UsageError for a name that is not one of CONFIGS or
+    sizes that cannot boot.
     """
     if config not in CONFIGS:
         raise UsageError(f"there is no configuration {config!r}", remedy=f"choose one of {', '.join(CONFIGS)}")
@@ -75,7 +72,13 @@ def configuration(config: str = "debian", **changes: object) -> BootConfig:
         base = replace(base, hardened=False, freelist_random=False, init_on_alloc=False)
     elif config == "debug":
         base = replace(base, slub_debug={"": DEBUG_DEFAULT_FLAGS})
-    made = replace(base, **changes)  # type: ignore[arg-type]
+    if changes.get("slub_tiny"):
+        base = replace(base, hardened=False, freelist_random=False, slub_cpu_partial=False, slub_max_order=1)
+    line = parse(cmdline, {"shuffle": config != "plain"})
+    made = replace(base, cmdline=cmdline, boot_log=tuple(line.log), notes=tuple(line.notes), **line.settings)
+    made = replace(made, **changes)  # type: ignore[arg-type]
+    if made.slub_tiny and made.slub_debug:
+        raise UsageError("SLUB_TINY has no slub_debug", remedy="choose one of the two, and not --config debug")
     if made.ram < 96 << 20 or made.ram > 4 << 40:
         raise UsageError(f"{made.ram >> 20} MiB of RAM cannot be booted", remedy="choose between 96M and 4T")
     if not 1 <= made.cpus <= 64:

@@ -175,7 +175,7 @@ def k_setup_watermarks(ram: Any) -> int:
     """
     k = kernel(ram)
     kbytes = int_sqrt(k.totalram_pages * 4 * 16)
-    k.min_free_kbytes = max(128, min(kbytes, 262144))
+    k.min_free_kbytes = max(128, min(kbytes, 262144)) if k.user_min_free_kbytes < 0 else k.user_min_free_kbytes
     pages_min = k.min_free_kbytes >> 2
     for node in range(k.nr_node_ids):
         for index in range(MAX_NR_ZONES):

@@ -39,6 +39,7 @@ from kmem.mm.mmzone import (
     priv,
     set_buddy_order,
 )
+from kmem.mm.shuffle import SHUFFLE_ORDER, shuffle_pick_tail
 from kmem.mm.upcalls import tell
 from kmem.mm.vm_events import EV_PGFREE
 
@@ -121,7 +122,9 @@ def free_one_block(k: Any, z: Any, pfn: int, order: int, migratetype: int, to_ta
         order += 1
     p = pfn_to_page(k, pfn)
     set_buddy_order(p, order)
-    if not to_tail and order < MAX_ORDER - 2:
+    if not to_tail and k.shuffle_page_alloc and order >= SHUFFLE_ORDER:
+        to_tail = shuffle_pick_tail(k)
+    elif not to_tail and order < MAX_ORDER - 2:
         higher_pfn = (pfn ^ (1 << order)) & pfn
         to_tail = find_buddy(k, z, higher_pfn, order + 1) >= 0
     add_to_free_list(p, z, order, migratetype, to_tail)

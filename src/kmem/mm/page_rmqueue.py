@@ -40,8 +40,6 @@ ALLOC_NOFRAGMENT, ALLOC_HIGHATOMIC, ALLOC_KSWAPD = 0x100, 0x200, 0x800
 ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
 """What an allocation may do (mm/internal.h); the two lowest bits are the watermark to keep."""
 
-WATERMARK_BOOST_FACTOR = 15000
-
 
 @jit
 def no_page(k: Any) -> Any:
@@ -129,12 +127,13 @@ def move_freepages_block(k: Any, z: Any, p: Any, migratetype: int) -> int:
 
 
 @jit
-def boost_watermark(z: Any) -> None:
+def boost_watermark(k: Any, z: Any) -> None:
     """``boost_watermark()``: after mixing types in a block, keep more memory free for a while."""
-    if z.managed_pages < PAGEBLOCK_NR_PAGES * 4:
+    factor = k.watermark_boost_factor
+    if not factor or z.managed_pages < PAGEBLOCK_NR_PAGES * 4:
         return
     high = z._watermark[WMARK_HIGH]
-    most = high // 10000 * WATERMARK_BOOST_FACTOR + high % 10000 * WATERMARK_BOOST_FACTOR // 10000
+    most = high // 10000 * factor + high % 10000 * factor // 10000
     if most:
         z.watermark_boost = min(z.watermark_boost + PAGEBLOCK_NR_PAGES, max(PAGEBLOCK_NR_PAGES, most))
 
@@ -149,7 +148,7 @@ def steal_suitable_fallback(k: Any, z: Any, p: Any, start_type: int, whole_block
             for i in range(1 << (order - PAGEBLOCK_ORDER)):
                 set_pageblock_migratetype(k, page_to_pfn(p) + i * PAGEBLOCK_NR_PAGES, start_type)
         else:
-            boost_watermark(z)
+            boost_watermark(k, z)
             if whole_block:
                 free = move_freepages_block(k, z, p, start_type)
                 alike = 0

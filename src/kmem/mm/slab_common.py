@@ -10,6 +10,7 @@ from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.abi.slab_flags import (
     CACHE_CREATE_MASK,
     CMPXCHG_DOUBLE,
+    DEBUG_METADATA_FLAGS,
     SLAB_ACCOUNT,
     SLAB_CACHE_DMA,
     SLAB_FLAGS_PERMITTED,
@@ -36,7 +37,7 @@ from kmem.mm.percpu import pcpu_alloc, pcpu_free
 from kmem.mm.slub import discard_empty, flush_all, kmem_cache_free_one, slab_alloc_node
 from kmem.mm.slub_debug import SLUB_RED_ACTIVE, init_object, report
 from kmem.mm.slub_freelist import cpu_slab, get_freepointer, oo_objects, random_below, random_u64, virt_to_slab
-from kmem.mm.slub_geometry import align_up, calculate_alignment, calculate_sizes, set_min_and_cpu_partial
+from kmem.mm.slub_geometry import align_up, calculate_alignment, calculate_sizes, get_order, set_min_and_cpu_partial
 from kmem.mm.slub_node import (
     add_partial,
     get_node,
@@ -157,15 +158,24 @@ def kmem_cache_release(k: Any, s: Any) -> None:
 
 @jit
 def kmem_cache_open(k: Any, s: Any, flags: int) -> bool:
-    """``kmem_cache_open()``: geometry, random order, node and CPU structures."""
+    """``kmem_cache_open()``: geometry, random order, node and CPU structures.
+
+    Differs: where slub_debug=O drops the red zone, red_left_pad is cleared too; the kernel leaves it, and ignores it.
+    """
     s.flags = flags if flags & SLAB_NO_USER_FLAGS else tell(k, UP_CACHE_FLAGS, s.name, flags, 0, 0)
     s.random = random_u64(k) if k.hardened else 0
     if not calculate_sizes(k, s):
         return False
+    if k.disable_higher_order_debug and get_order(s.size) > get_order(s.object_size):
+        s.flags = s.flags & ~DEBUG_METADATA_FLAGS
+        s.offset = 0
+        s.red_left_pad = 0
+        if not calculate_sizes(k, s):
+            return False
     if not s.flags & SLAB_NO_CMPXCHG:
         s.flags = s.flags | CMPXCHG_DOUBLE
     s.remote_node_defrag_ratio = 1000
-    set_min_and_cpu_partial(s)
+    set_min_and_cpu_partial(k, s)
     good = k.slab_state < UP or init_cache_random_seq(k, s)
     if good:
         good = init_kmem_cache_nodes(k, s)
@@ -244,6 +254,9 @@ def kmalloc_name(names: int, kind: int, index: int) -> int:
 def new_kmalloc_cache(k: Any, names: int, index: int, kind: int) -> None:
     """``new_kmalloc_cache()``."""
     flags = 0
+    if kind == KMALLOC_RECLAIM and k.slub_tiny:
+        k.kmalloc_caches[kind][index] = k.kmalloc_caches[KMALLOC_NORMAL][index]
+        return
     if kind == KMALLOC_RECLAIM:
         flags = SLAB_RECLAIM_ACCOUNT
     elif kind == KMALLOC_CGROUP:

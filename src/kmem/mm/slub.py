@@ -10,7 +10,7 @@ Where an object comes from, first hit wins:
 
 Freeing into the CPU's current slab is the fast path; otherwise the object goes to its slab's list, which may move the
 slab to a partial list or give it back. With slub_debug there are no per-CPU slabs: every object is taken from and
-returned to the node's list and checked on the way.
+returned to the node's list and checked on the way; a kernel built with SLUB_TINY does the same without checks.
 
 Lock order is not modelled: an entry runs to its end before another begins.
 """
@@ -28,7 +28,6 @@ from kmem.mm.slub_debug import (
     TRACK_ALLOC,
     alloc_debug_processing,
     free_debug_processing,
-    kmem_cache_debug,
     set_track,
 )
 from kmem.mm.slub_freelist import cpu_slab, get_freepointer, next_tid, set_freepointer, this_cpu_slab, virt_to_slab
@@ -41,6 +40,7 @@ from kmem.mm.slub_node import (
     has_cpu_partial,
     inc_slabs_node,
     new_slab,
+    no_cpu_slab,
     no_slab,
     put_cpu_partial,
     remove_full,
@@ -130,7 +130,7 @@ def get_partial_node(k: Any, s: Any, n: Any, c: Any) -> int:
         else:
             put_cpu_partial(k, s, sl, False)
             partial_slabs += 1
-        if not has_cpu_partial(s) or partial_slabs > s.cpu_partial_slabs // 2:
+        if not has_cpu_partial(k, s) or partial_slabs > s.cpu_partial_slabs // 2:
             break
     return freelist
 
@@ -182,17 +182,15 @@ def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int)
             n = partial_nodes(k, s, node, wanted, i)
             if n.nr_partial == 0:
                 continue
-            if kmem_cache_debug(s):
-                freelist = get_partial_node_debug(k, s, n, orig_size)
-            else:
-                freelist = get_partial_node(k, s, n, c)
+            checked = no_cpu_slab(k, s)
+            freelist = get_partial_node_debug(k, s, n, orig_size) if checked else get_partial_node(k, s, n, c)
             if freelist:
                 break
         if not freelist:
             sl = new_slab(k, s, gfp, wanted)
             if not sl:
                 return 0
-            if kmem_cache_debug(s):
+            if no_cpu_slab(k, s):
                 freelist = alloc_single_from_new_slab(k, s, sl, orig_size)
                 if not freelist:
                     continue
@@ -203,7 +201,7 @@ def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int)
                 sl.frozen = 1
                 inc_slabs_node(s, slab_nid(sl), sl.objects)
                 c.slab = sl
-        if kmem_cache_debug(s):
+        if no_cpu_slab(k, s):
             if s.flags & SLAB_STORE_USER:
                 set_track(k, s, freelist, TRACK_ALLOC)
             return freelist
@@ -255,7 +253,7 @@ def slab_alloc_node(k: Any, s: Any, gfp: int, node: int, orig_size: int) -> int:
 def slab_free_slow(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None:
     """``__slab_free()``: objects go back to a slab that is not this CPU's current one."""
     count_vm_events(k, EV_SLAB_FREE_SLOW, 1)
-    if kmem_cache_debug(s):
+    if no_cpu_slab(k, s):
         free_to_partial_list(k, s, sl, head, tail, count)
         return
     prior = sl.freelist
@@ -266,19 +264,22 @@ def slab_free_slow(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) ->
     sl.freelist = head
     if was_frozen or (inuse != 0 and prior):
         return
-    if not prior:
+    if not prior and has_cpu_partial(k, s):
         sl.frozen = 1
         put_cpu_partial(k, s, sl, True)
         return
     n = get_node(s, slab_nid(sl))
-    if n.nr_partial >= s.min_partial:
-        remove_partial(n, sl)
+    if inuse == 0 and n.nr_partial >= s.min_partial:
+        if prior:
+            remove_partial(n, sl)
         discard_slab(k, s, sl)
+    elif not prior:
+        add_partial(n, sl, True)
 
 
 @jit
 def free_to_partial_list(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None:
-    """``free_to_partial_list()``: checked freeing (slub_debug)."""
+    """``free_to_partial_list()``: checked freeing (slub_debug, SLUB_TINY)."""
     n = get_node(s, slab_nid(sl))
     if not free_debug_processing(k, s, sl, head, tail, count):
         return

@@ -18,9 +18,8 @@ from kmem.abi.slab_flags import (
 from kmem.lib.jit import entry, fls64, jit, sizeof
 from kmem.mm.mm_types import track
 from kmem.mm.mmzone import MAX_ORDER, PAGE_SHIFT, PAGE_SIZE, kernel
-from kmem.mm.slub_debug import kmem_cache_debug
 from kmem.mm.slub_freelist import oo_objects
-from kmem.mm.slub_node import cache_allocflags
+from kmem.mm.slub_node import cache_allocflags, has_cpu_partial
 
 MAX_OBJS_PER_PAGE = 32767
 MIN_PARTIAL, MAX_PARTIAL = 5, 10
@@ -145,10 +144,10 @@ def calculate_sizes(k: Any, s: Any) -> bool:
 
 
 @jit
-def set_min_and_cpu_partial(s: Any) -> None:
+def set_min_and_cpu_partial(k: Any, s: Any) -> None:
     """``set_cpu_partial()`` and the node's ``min_partial``."""
-    s.min_partial = max(MIN_PARTIAL, min(MAX_PARTIAL, (fls64(s.size) - 1) // 2))
-    if kmem_cache_debug(s):
+    s.min_partial = 0 if k.slub_tiny else max(MIN_PARTIAL, min(MAX_PARTIAL, (fls64(s.size) - 1) // 2))
+    if not has_cpu_partial(k, s):
         n = 0
     elif s.size >= PAGE_SIZE:
         n = 6

@@ -98,9 +98,15 @@ def no_slab(k: Any) -> Any:
 
 
 @jit
-def has_cpu_partial(s: Any) -> bool:
+def has_cpu_partial(k: Any, s: Any) -> bool:
     """``kmem_cache_has_cpu_partial()``."""
-    return not kmem_cache_debug(s)
+    return k.slub_cpu_partial != 0 and not kmem_cache_debug(s)
+
+
+@jit
+def no_cpu_slab(k: Any, s: Any) -> bool:
+    """Whether objects are taken from and returned to the node's slabs one by one: slub_debug, or SLUB_TINY."""
+    return kmem_cache_debug(s) or k.slub_tiny != 0
 
 
 @jit

@@ -230,6 +230,8 @@ def b11(b: Buddy) -> Iterator[Violation]:
     k = b.memory.k
     total = sum(int(z.z.managed_pages) for z in b.zones)
     least = max(128, min(math.isqrt(total * 4 * 16), 262144))
+    if k.user_min_free_kbytes >= 0:
+        least = int(k.user_min_free_kbytes)
     if k.min_free_kbytes != least or k.totalram_pages != total:
         yield Violation(
             "B11", f"min_free_kbytes {k.min_free_kbytes} for {k.totalram_pages} pages; {least} for {total} expected"
@@ -237,11 +239,11 @@ def b11(b: Buddy) -> Iterator[Violation]:
     managed = {z.index: int(z.z.managed_pages) for z in b.zones}
     for z in b.zones:
         low = (least // 4) * managed[z.index] // total
-        step = max(low // 4, managed[z.index] * 10 // 10000)
+        step = max(low // 4, managed[z.index] * int(k.watermark_scale_factor) // 10000)
         expected = [low + n * step for n in range(3)]
         if [int(z.z._watermark[n]) for n in range(3)] != expected:
             yield Violation("B11", f"{z.name}: watermarks are not {expected}")
-        if z.z.watermark_boost > max(512, expected[2] * 15000 // 10000):
+        if z.z.watermark_boost > max(512, expected[2] * int(k.watermark_boost_factor) // 10000):
             yield Violation("B11", f"{z.name}: watermark boost {z.z.watermark_boost}")
         ratio = 256 if z.index < 2 else 32
         reserve = [sum(managed.get(i, 0) for i in range(z.index + 1, j + 1)) // ratio for j in range(5)]

@@ -264,7 +264,7 @@ def s6(b: Slub) -> Iterator[Violation]:
                 yield Violation("S6", f"{cache.name}: {x & 0xFFFF} objects in a slab of order {x >> 16}")
         if plain and oo >> 16 != slab_order(cache.size, int(k.nr_cpu_ids), int(k.slub_max_order)):
             yield Violation("S6", f"{cache.name}: slabs of order {oo >> 16}")
-        if s.min_partial != max(5, min(10, (cache.size.bit_length() - 1) // 2)):
+        if s.min_partial != (0 if k.slub_tiny else max(5, min(10, (cache.size.bit_length() - 1) // 2))):
             yield Violation("S6", f"{cache.name}: min_partial {s.min_partial}")
         poisoned = cache.flags & SLAB_POISON and not cache.flags & SLAB_TYPESAFE_BY_RCU and not s.ctor
         if bool(cache.flags & OBJECT_POISON) != bool(poisoned):
@@ -335,6 +335,8 @@ _KMALLOC_FLAGS = (0, 0x4000000, SLAB_RECLAIM_ACCOUNT, SLAB_CACHE_DMA)
 def s9(b: Slub) -> Iterator[Violation]:
     """The kmalloc array: every class of every type, of the right size, naturally aligned."""
     for kind, extra in enumerate(_KMALLOC_FLAGS):
+        if b.memory.k.slub_tiny and extra == SLAB_RECLAIM_ACCOUNT:
+            continue  # is the normal type there
         for index, size in _KMALLOC_SIZES.items():
             s = b.memory.view.ptr(kmem_cache, u64(b.memory.k.kmalloc_caches[kind][index]._addr))
             cache = b.caches.get(u64(s._addr))
