@@ -30,6 +30,9 @@ class RunOptions:
     budget: int
     proc: tuple[str, ...]
     core: str
+    cmdline: str = ""
+    proc_dir: str = ""
+    check: str = "none"
 
 
 @dataclass
