@@ -56,7 +56,7 @@ def module(directory: str) -> Path:
     return path
 
 
-def run(*words: str | Path, cwd: Path = ROOT, timeout: float = 200, **env: str) -> Ran:
+def run(*words: str | Path, cwd: Path = ROOT, timeout: float = 700, **env: str) -> Ran:
     """Call ``kmem run``; whatever comes of it, no traceback is shown."""
     done = subprocess.run(
         [sys.executable, "-m", "kmem", "run", *map(str, words)],

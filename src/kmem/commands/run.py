@@ -15,7 +15,7 @@ from kmem.errors import InputError, KmemError, UsageError
 if TYPE_CHECKING:
     from kmem.runner import RunOptions
 
-SLOWEST_START, SLOWEST_CPU = 120.0, 5e6
+SLOWEST_START, SLOWEST_CPU = 600.0, 5e6
 """What the child process is given before it counts as hung: the seconds that starting takes on the slowest machine, the
 compiling of the core included, and its instructions per second. The budget ends a module's endless loop long before."""
 
