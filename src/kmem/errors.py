@@ -66,6 +66,13 @@ class UnsupportedSymbol(KmemError):
     status = 3
 
 
+class InvariantViolated(KmemError):
+    """The simulated memory is not consistent, and the module has nothing to do with it."""
+
+    slug = "invariant"
+    status = 4
+
+
 class InternalError(KmemError):
     """kmem itself is wrong."""
 

@@ -32,6 +32,7 @@ class RunOptions:
     seed: int = 0
     budget: int = 100_000_000
     cmdline: str = ""
+    check: str = "none"
     proc: tuple[str, ...] = ()
     proc_dir: str = ""
     core: str = ""
@@ -112,6 +113,7 @@ class _Stopwatch:
 
 
 def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _Stopwatch) -> RunResult:
+    from kmem.kapi.consistency import Consistency
     from kmem.kapi.executor import TaskDied
     from kmem.kapi.insmod import InitFailed
 
@@ -119,10 +121,13 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
     ended: str | None = None
     died = False
     module: Module | None = None
+    watch = Consistency(kernel, path.name.split(".")[0]) if options.check == "full" else None
     try:
         loaded = kernel.insmod(image, **options.parameters)
         module, init = loaded.module, loaded.init
         clock.lap("init")
+        if watch:
+            watch.check("after init")
         if module.exit_function:
             loaded.rmmod()
             ended = "done"
@@ -138,6 +143,8 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         died = True
         module = next(reversed(kernel.modules.values()), None)
     kernel.drain()
+    if watch:
+        watch.check("at the end")
     clock.lap("exit")
     if not died and ended != "none":
         _report_leaks(kernel)

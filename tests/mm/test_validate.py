@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from kmem.abi.address import PAGE_OFFSET, VMALLOC_START
+from kmem.abi.slab_flags import SLAB_TYPESAFE_BY_RCU
 from kmem.lib.cstruct import s64, u64
-from kmem.mm.mm_types import kmem_cache_cpu, vm_struct, vmap_area
+from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, vm_struct, vmap_area
 from kmem.mm.validate import INVARIANTS, check
 from tests.mm.booted import MIB, BootedMm
 
@@ -283,8 +284,54 @@ def damage_t1(mm: BootedMm) -> None:
     put(mm.view.kdata, "vmap_lazy_nr", lambda n: n + 1)
 
 
-def damage_t1_slab(mm: BootedMm) -> None:
+def damage_s19(mm: BootedMm) -> None:
     mm.view.kdata.vm_node_stat[6] = mm.view.kdata.vm_node_stat[6] - 4096
+
+
+def damage_s13(mm: BootedMm) -> None:
+    cache(mm, "kmalloc-128").refcount = 2
+
+
+def damage_s13_never(mm: BootedMm) -> None:
+    mm.view.ptr(kmem_cache, mm.kmem_cache_create("rcu", 100, 0, SLAB_TYPESAFE_BY_RCU)).refcount = 2
+
+
+def pmd_slot(mm: BootedMm, addr: int) -> int:
+    """Physical address of the 2 MiB entry that maps *addr*."""
+    table = mm.boot.cr3
+    for shift in (39, 30):
+        at = table + (addr >> shift & 511) * 8
+        table = int.from_bytes(mm.ram.mem[at : at + 8], "little") & 0x000FFFFFFFFFF000
+    return table + (addr >> 21 & 511) * 8
+
+
+def change(mm: BootedMm, slot: int, bits: int) -> None:
+    """Flip *bits* of the entry at physical *slot*."""
+    entry = int.from_bytes(mm.ram.mem[slot : slot + 8], "little") ^ bits
+    mm.ram.mem[slot : slot + 8] = entry.to_bytes(8, "little")
+
+
+def damage_p3(mm: BootedMm) -> None:
+    # the walker takes the direct map for granted: a hole in it is where the two disagree
+    change(mm, pmd_slot(mm, PAGE_OFFSET + (32 << 20)), 1)
+
+
+def damage_p4(mm: BootedMm) -> None:
+    change(mm, pte_slot(mm, u64(areas(mm)[0].va_start)), 1 << 63)
+
+
+def damage_p4_direct_map(mm: BootedMm) -> None:
+    change(mm, pmd_slot(mm, PAGE_OFFSET + (32 << 20)), 1 << 63 | 2)
+
+
+def damage_p4_user(mm: BootedMm) -> None:
+    at = mm.boot.cr3
+    mm.ram.mem[at : at + 8] = mm.ram.mem[at + 8 * 273 : at + 8 * 274]
+
+
+def damage_p5(mm: BootedMm) -> None:
+    area = mm.core.k_vmalloc(4 << 20, 1, 0xCC0, 0x400, -1)
+    change(mm, pmd_slot(mm, area), 1 << 13)
 
 
 def damage_t6(mm: BootedMm) -> None:

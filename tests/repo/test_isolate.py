@@ -169,7 +169,10 @@ def test_an_interrupt_of_the_parent_stops_the_child() -> None:
 
 
 def test_it_costs_a_few_milliseconds() -> None:
-    started = time.monotonic()
+    def spent() -> float:  # processor time, of the children too: the machine may be busy
+        return sum(os.times()[:4])
+
+    before = spent()
     for _ in range(20):
         isolated(int, SMALL)
-    assert (time.monotonic() - started) / 20 < 0.1
+    assert (spent() - before) / 20 < 0.1

@@ -36,7 +36,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="instructions init or exit may take (default: 1e8)",
     )
-    group.add_argument("--check", choices=("none",), default="none", help="sanitizers to run with (default: none)")
+    group.add_argument(
+        "--check",
+        choices=("none", "full"),
+        default="none",
+        help="full: verify all of the simulated memory as it goes (default: none)",
+    )
     group.add_argument(
         "--proc",
         action="append",
@@ -97,6 +102,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         seed=args.seed,
         budget=args.budget,
         cmdline=args.cmdline,
+        check=args.check,
         proc=tuple(args.proc),
         proc_dir=options.proc_directory(args.proc_dir),
         core=str(Path(args.core).absolute()) if args.core else "",

@@ -277,6 +277,18 @@ class Cpu:
     def _mmio_write(self, _engine: int, offset: int, size: int, value: int) -> None:
         self.guard(lambda: self.bus.write(self.ram.size + offset, size, value), None)
 
+    def watch_stores(self, listener: Callable[[int, int], None], ignored: set[int]) -> None:
+        """From now on tell *listener* the physical address and size of each store of guest code, unless its page
+        frame is among those that are *ignored* at that time.
+        """
+
+        def store(_engine: int, _kind: int, at: int, size: int, _value: int) -> None:
+            if at >> 12 not in ignored:
+                self.guard(lambda: listener(at, size), None)
+
+        self.engine.hook(uc.HOOK_MEM_WRITE, uc.MEM_HOOK(store))
+        self.flush_code()
+
     def guard(self, action: Callable[[], Any], instead: Any) -> Any:
         """Call *action* from a hook.
 

@@ -23,7 +23,7 @@ import ctypes
 import os
 import struct
 import sys
-from ctypes import POINTER, byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_char, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kmem.errors import KmemError
@@ -36,7 +36,7 @@ VERSION = (2, 1)
 
 ARCH_ARM64, ARCH_X86, MODE_ARM, MODE_64 = 2, 4, 0, 8
 PROT_ALL = 7
-HOOK_INTR, HOOK_INSN, HOOK_BLOCK = 1 << 0, 1 << 1, 1 << 3
+HOOK_INTR, HOOK_INSN, HOOK_BLOCK, HOOK_MEM_WRITE = 1 << 0, 1 << 1, 1 << 3, 1 << 11
 INS_IN, INS_OUT, INS_RDTSC, INS_SYSCALL, INS_SYSENTER = 218, 500, 608, 699, 700
 CPU_X86_WESTMERE = 16
 ERR_INSN_INVALID = 10
@@ -59,6 +59,8 @@ IN_HOOK = ctypes.CFUNCTYPE(c_uint32, c_void_p, c_uint32, c_int)
 """``uint32_t (*)(uc_engine *, uint32_t port, int size, …)``"""
 OUT_HOOK = ctypes.CFUNCTYPE(None, c_void_p, c_uint32, c_int, c_uint32)
 """``void (*)(uc_engine *, uint32_t port, int size, uint32_t value, …)``"""
+MEM_HOOK = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_uint64, c_int, c_int64)
+"""``void (*)(uc_engine *, uc_mem_type, uint64_t address, int size, int64_t value, …)``; the address is physical"""
 INSN_HOOK = ctypes.CFUNCTYPE(c_int, c_void_p)
 """``int (*)(uc_engine *, …)``: true to leave the instruction out."""
 MMIO_READ = ctypes.CFUNCTYPE(c_uint64, c_void_p, c_uint64, c_uint32)

@@ -54,6 +54,8 @@ class Core:
         self.private = PrivateArea.from_address(ram.base - PRIVATE_SIZE)
         self._on_upcall = on_upcall
         self._pending: BaseException | None = None
+        self.inside = 0
+        """Upcalls that are being served: the model is in the middle of something."""
         if INTERPRETED:
             from kmem.lib.jit import ENTRIES
             from kmem.mm import core as _core
@@ -68,6 +70,7 @@ class Core:
             self.private.upcall = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
 
     def _upcall(self, code: int, a: int, b: int, c: int, d: int) -> int:
+        self.inside += 1
         try:
             return self._on_upcall(code, a, b, c, d)
         except BaseException as error:  # carried over compiled frames, which know no exceptions
@@ -76,6 +79,8 @@ class Core:
             if INTERPRETED:
                 raise Unwind from error
             return 0
+        finally:
+            self.inside -= 1
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         if name.startswith("_"):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from kmem.mm import validate_buddy, validate_slub, validate_vmalloc
+from kmem.mm import validate_buddy, validate_paging, validate_slub, validate_vmalloc
 from kmem.mm.validate_memory import Memory, Violation
 from kmem.mm.view import View
 
@@ -49,7 +49,7 @@ for _of_buddy in validate_buddy.PREDICATES:
     _PREDICATES[_of_buddy.__name__.upper()] = lambda scans, predicate=_of_buddy: predicate(scans.buddy)  # type: ignore[misc]
 for _of_slub in validate_slub.PREDICATES:
     _PREDICATES[_of_slub.__name__.upper()] = lambda scans, predicate=_of_slub: predicate(scans.slub)  # type: ignore[misc]
-for _of_vmap in validate_vmalloc.PREDICATES:
+for _of_vmap in (*validate_vmalloc.PREDICATES, *validate_paging.PREDICATES):
     _PREDICATES[_of_vmap.__name__.upper()] = lambda scans, predicate=_of_vmap: predicate(scans.vmap)  # type: ignore[misc]
 
 

@@ -1,4 +1,4 @@
-"""Invariants V1 … V5 of vmalloc, P1 and P2 of the page tables, and T1, T6 of the counters, as full scans."""
+"""Invariants V1 … V5 of vmalloc, P1 and P2 of the page tables, and S19, T1, T6 of the counters, as full scans."""
 
 from __future__ import annotations
 
@@ -272,12 +272,9 @@ def p2(v: Vmap) -> Iterator[Violation]:
         yield Violation("P2", f"pfn {pfn} is marked as a page table, but nothing points to it")
 
 
-def t1(v: Vmap) -> Iterator[Violation]:
-    """Counters equal what is there."""
+def s19(v: Vmap) -> Iterator[Violation]:
+    """The slabs of all caches are what NR_SLAB counts, with large kmallocs, which are compound pages."""
     k, memory = v.memory.k, v.memory
-    lazy = sum((area.end - area.start) // PAGE_SIZE for area in v.lazy)
-    if k.vmap_lazy_nr != lazy:
-        yield Violation("T1", f"vmap_lazy_nr {k.vmap_lazy_nr}, {lazy} pages wait")
     bytes_of = {True: 0, False: 0}
     for sl in v.slub.slabs.values():
         cache = v.slub.caches.get(sl.cache)
@@ -292,8 +289,16 @@ def t1(v: Vmap) -> Iterator[Violation]:
     reclaimable, large = int(k.vm_node_stat[5]), int(k.vm_node_stat[6]) - bytes_of[False]
     if reclaimable != bytes_of[True] or not 0 <= large <= others or large % PAGE_SIZE:
         yield Violation(
-            "T1", f"NR_SLAB {reclaimable} + {k.vm_node_stat[6]}; slabs {bytes_of}, other compound pages {others}"
+            "S19", f"NR_SLAB {reclaimable} + {k.vm_node_stat[6]}; slabs {bytes_of}, other compound pages {others}"
         )
+
+
+def t1(v: Vmap) -> Iterator[Violation]:
+    """Counters equal what is there."""
+    k, memory = v.memory.k, v.memory
+    lazy = sum((area.end - area.start) // PAGE_SIZE for area in v.lazy)
+    if k.vmap_lazy_nr != lazy:
+        yield Violation("T1", f"vmap_lazy_nr {k.vmap_lazy_nr}, {lazy} pages wait")
     holes = memory.bytes_at(u64(k.pcpu_map), int(k.pcpu_unit_size) // 8)[int(k.pcpu_static_size) // 8 :].count(0) * 8
     if k.pcpu_free_bytes != holes:
         yield Violation("T1", f"pcpu_free_bytes {k.pcpu_free_bytes}, {holes} free in the map")
@@ -312,4 +317,4 @@ def t6(v: Vmap) -> Iterator[Violation]:
         yield Violation("T6", f"{managed} managed and {reserved} reserved pages are not the {covered} of the zones")
 
 
-PREDICATES: tuple[Callable[[Vmap], Iterator[Violation]], ...] = (v1, v2, v3, v4, v5, p1, p2, t1, t6)
+PREDICATES: tuple[Callable[[Vmap], Iterator[Violation]], ...] = (v1, v2, v3, v4, v5, p1, p2, s19, t1, t6)
