@@ -36,6 +36,9 @@ class PrivateArea(ctypes.Structure):
         ("context", ctypes.c_uint32),
         ("fail_after", ctypes.c_int64),
         ("allocations", ctypes.c_uint64),
+        ("fail_inner", ctypes.c_int64),
+        ("fail_persist", ctypes.c_uint64),
+        ("inner_failures", ctypes.c_uint64),
     ]
 
 

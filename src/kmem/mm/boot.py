@@ -128,7 +128,7 @@ class MemoryBoot:
             setattr(k, name, getattr(config, name))
         k.user_min_free_kbytes = config.min_free_kbytes
         k.random_state = s64((config.seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) | 1)
-        self.core.private.fail_after = -1
+        self.core.private.fail_after = self.core.private.fail_inner = -1
 
     def _mem_map(self) -> None:
         size = (self.ram.size >> 12) * 64

@@ -75,3 +75,20 @@ def may_fail(k: Any, gfp: int) -> bool:
         return True
     v.fail_after = v.fail_after - 1
     return v.fail_after >= 0
+
+
+@jit
+def inner_fails(k: Any, gfp: int) -> bool:
+    """``should_failslab()`` and ``should_fail_alloc_page()`` of what the allocator allocates for itself: slabs, page
+    tables, arrays, descriptions. True if this is the one that is to fail, and with ``fail_persist`` ever after.
+    """
+    v = priv(k)
+    if v.fail_inner < 0 or gfp & __GFP_NOFAIL:
+        return False
+    if v.fail_inner > 0:
+        v.fail_inner = v.fail_inner - 1
+        return False
+    v.inner_failures = v.inner_failures + 1
+    if not v.fail_persist:
+        v.fail_inner = -1
+    return True

@@ -30,7 +30,7 @@ from kmem.lib.jit import address, container_of, entry, fill, jit, ptr
 from kmem.lib.list import list_empty
 from kmem.mm import places
 from kmem.mm.codes import UP_ALLOC_FAILED, UP_OUT_OF_MEMORY
-from kmem.mm.events import MM_PAGE_ALLOC, MM_PAGE_FREE, emit, may_fail
+from kmem.mm.events import MM_PAGE_ALLOC, MM_PAGE_FREE, emit, inner_fails, may_fail
 from kmem.mm.mm_types import page
 from kmem.mm.mmzone import (
     MAX_ORDER,
@@ -291,6 +291,8 @@ def alloc_pages_node(k: Any, gfp: int, order: int, node: int) -> Any:
     if order >= MAX_ORDER:
         if not gfp & __GFP_NOWARN:
             warn(k, places.ALLOC_PAGES_ORDER, order, gfp)
+        return no_page(k)
+    if inner_fails(k, gfp):
         return no_page(k)
     alloc_flags = WMARK_LOW | (gfp & __GFP_KSWAPD_RECLAIM)
     if gfp_zone(gfp) >= ZONE_NORMAL and k.node_data[node].node_zones[ZONE_NORMAL].managed_pages:

@@ -25,7 +25,7 @@ from kmem.abi.slab_flags import (
 from kmem.lib.jit import address, copy, fls64, jit, load8, load32, offsetof, ptr, sizeof, store32
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_del
 from kmem.mm.codes import REPORT_REMAINING, UP_CACHE_FLAGS
-from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, may_fail
+from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, inner_fails, may_fail
 from kmem.mm.mm_types import (
     KMALLOC_SLOTS,
     NR_KMALLOC_TYPES,
@@ -67,7 +67,7 @@ def no_cache(k: Any) -> Any:
 @jit
 def kmem_cache_zalloc(k: Any, s: Any, gfp: int) -> int:
     """``kmem_cache_zalloc()`` for the allocator's own structs."""
-    return slab_alloc_node(k, s, gfp | __GFP_ZERO, -1, s.object_size)
+    return 0 if inner_fails(k, gfp) else slab_alloc_node(k, s, gfp | __GFP_ZERO, -1, s.object_size)
 
 
 @jit
@@ -92,7 +92,9 @@ def init_kmem_cache_nodes(k: Any, s: Any) -> bool:
         if k.slab_state == DOWN:
             early_node_alloc(k, s, node)
             continue
-        got = slab_alloc_node(k, k.kmem_cache_node, GFP_KERNEL, node, sizeof(kmem_cache_node))
+        got = 0
+        if not inner_fails(k, GFP_KERNEL):
+            got = slab_alloc_node(k, k.kmem_cache_node, GFP_KERNEL, node, sizeof(kmem_cache_node))
         if not got:
             return False
         n = ptr(kmem_cache_node, got, k)
@@ -114,7 +116,7 @@ def free_kmem_cache_nodes(k: Any, s: Any) -> None:
 @jit
 def alloc_kmem_cache_cpus(k: Any, s: Any) -> bool:
     """``alloc_kmem_cache_cpus()``."""
-    offset = pcpu_alloc(k, sizeof(kmem_cache_cpu), CPU_SLAB_ALIGN)
+    offset = 0 if inner_fails(k, GFP_KERNEL) else pcpu_alloc(k, sizeof(kmem_cache_cpu), CPU_SLAB_ALIGN)
     if not offset:
         return False
     s.cpu_slab = ptr(kmem_cache_cpu, offset, k)
@@ -339,7 +341,7 @@ def kmalloc_slab(k: Any, size: int, gfp: int) -> Any:
 @jit
 def kmalloc_from(k: Any, size: int, gfp: int, node: int) -> int:
     """An object of the kmalloc array, for the allocator's own use: no event, no injection."""
-    return slab_alloc_node(k, kmalloc_slab(k, size, gfp), gfp, node, size)
+    return 0 if inner_fails(k, gfp) else slab_alloc_node(k, kmalloc_slab(k, size, gfp), gfp, node, size)
 
 
 @jit

@@ -16,6 +16,7 @@ from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.lib.jit import address, container_of, fls64, jit, ptr
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_add_tail, list_del
 from kmem.lib.rbtree import no_rb, rb_erase, rb_insert, rb_parent, rb_propagate
+from kmem.mm.events import inner_fails
 from kmem.mm.mm_types import kmem_cache, vm_struct, vmap_area
 from kmem.mm.mmzone import PAGE_SIZE, count_vm_events
 from kmem.mm.slub import kmem_cache_free_one, slab_alloc_node
@@ -39,7 +40,9 @@ def va_of(node: Any) -> Any:
 @jit
 def new_va(k: Any, start: int, end: int) -> Any:
     """A ``struct vmap_area`` from its cache, or NULL."""
-    got = slab_alloc_node(k, k.vmap_area_cachep, GFP_KERNEL | __GFP_ZERO, -1, 64)
+    got = 0
+    if not inner_fails(k, GFP_KERNEL):
+        got = slab_alloc_node(k, k.vmap_area_cachep, GFP_KERNEL | __GFP_ZERO, -1, 64)
     va = ptr(vmap_area, got, k)
     if got:
         va.va_start = start
