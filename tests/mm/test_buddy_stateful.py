@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -21,6 +20,7 @@ from kmem.abi.gfp import (
 )
 from kmem.mm.vm_events import EV_PGALLOC_FAIL
 from tests.mm.booted import MIB, BootedMm, expect_consistent
+from tests.mm.machines import sized
 from tests.naive.pages import PagesInUse, may_succeed
 
 BUDDY = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B11", "B12", "B13", "B14")
@@ -135,5 +135,5 @@ def free_blocks(mm: BootedMm) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-BuddyMachine.TestCase.settings = settings(max_examples=12, stateful_step_count=30)
+BuddyMachine.TestCase.settings = sized(250, 12, 30)
 TestBuddy = pytest.mark.slow(BuddyMachine.TestCase)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kmem.abi.gfp import __GFP_NORETRY, __GFP_NOWARN, GFP_ATOMIC, GFP_KERNEL
 from kmem.mm.vm_events import EV_PAGE_TABLE
 from tests.mm.booted import MIB, BootedMm, expect_consistent
+from tests.mm.machines import sized
 
 QUIET = __GFP_NOWARN | __GFP_NORETRY
 PAGE = 4096
@@ -139,5 +139,5 @@ class WholeMachine(RuleBasedStateMachine):
             self.mm.ram.close()
 
 
-WholeMachine.TestCase.settings = settings(max_examples=10, stateful_step_count=20)
+WholeMachine.TestCase.settings = sized(200, 10, 20)
 TestWhole = pytest.mark.slow(WholeMachine.TestCase)

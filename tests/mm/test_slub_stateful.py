@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -12,6 +11,7 @@ from kmem.abi.gfp import __GFP_DMA, __GFP_RECLAIMABLE, __GFP_ZERO, GFP_ATOMIC, G
 from kmem.abi.slab_flags import SLAB_HWCACHE_ALIGN, SLAB_RECLAIM_ACCOUNT, SLAB_TYPESAFE_BY_RCU
 from kmem.mm.mm_types import kmem_cache
 from tests.mm.booted import MIB, BootedMm, expect_consistent
+from tests.mm.machines import sized
 from tests.naive.objects import LiveObjects
 
 SLUB = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "B1", "B4", "T1")
@@ -180,7 +180,7 @@ class DebugMachine(SlubMachine):
 
 
 for _machine, _examples in ((SlubMachine, 8), (DebianMachine, 6), (DebugMachine, 6)):
-    _machine.TestCase.settings = settings(max_examples=_examples, stateful_step_count=25)
+    _machine.TestCase.settings = sized(100, _examples, 25)
 TestPlain = pytest.mark.slow(SlubMachine.TestCase)
 TestDebian = pytest.mark.slow(DebianMachine.TestCase)
 TestDebug = pytest.mark.slow(DebugMachine.TestCase)

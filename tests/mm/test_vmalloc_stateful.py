@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -12,6 +11,7 @@ from kmem.abi.gfp import GFP_KERNEL
 from kmem.machine.fault import AccessFault
 from kmem.machine.paging import AddressSpace as VirtualMemory
 from tests.mm.booted import MIB, BootedMm, expect_consistent
+from tests.mm.machines import sized
 from tests.naive.space import AddressSpace
 
 PAGE = 4096
@@ -184,5 +184,5 @@ class VmallocMachine(RuleBasedStateMachine):
             self.mm.ram.close()
 
 
-VmallocMachine.TestCase.settings = settings(max_examples=10, stateful_step_count=25)
+VmallocMachine.TestCase.settings = sized(150, 10, 25)
 TestVmalloc = pytest.mark.slow(VmallocMachine.TestCase)

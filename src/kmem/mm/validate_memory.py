@@ -10,6 +10,8 @@ import struct
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kmem.abi.address import PAGE_OFFSET, VMEMMAP_START
 from kmem.lib.cstruct import Field
 from kmem.mm.mm_types import page
@@ -45,9 +47,13 @@ class Memory:
 
     def column(self, member: str) -> list[int]:
         """The (unsigned) value of *member* of every ``struct page``, by pfn."""
+        found: list[int] = self._array(member).tolist()
+        return found
+
+    def _array(self, member: str) -> Any:
+        """The same as an array, a view onto RAM."""
         field: Field = page.field(member)
-        code = {1: "B", 2: "H", 4: "I", 8: "Q"}[field.size]
-        return self._map.cast(code)[field.offset // field.size :: STRUCT_PAGE // field.size].tolist()  # type: ignore[call-overload]
+        return np.frombuffer(self._map, f"<u{field.size}")[field.offset // field.size :: STRUCT_PAGE // field.size]
 
     @cached_property
     def flags(self) -> list[int]:
@@ -67,13 +73,16 @@ class Memory:
     @cached_property
     def typed(self) -> list[tuple[int, int]]:
         """(pfn, page_type) of every page that has a type: heads of free blocks, page tables."""
-        none, zero = 0xFFFFFFFF, 0
-        return [(pfn, kind) for pfn, kind in enumerate(self.page_type) if kind not in (none, zero)]
+        kinds = self._array("page_type")
+        at = np.flatnonzero((kinds != 0xFFFFFFFF) & (kinds != 0))
+        return list(zip(at.tolist(), kinds[at].tolist(), strict=True))
 
     @cached_property
     def heads(self) -> list[tuple[int, int]]:
         """(pfn, flags) of every slab and of the first page of every compound page."""
-        return [(pfn, flags) for pfn, flags in enumerate(self.flags) if flags & 0x10200]
+        flags = self._array("flags")
+        at = np.flatnonzero(flags & 0x10200)
+        return list(zip(at.tolist(), flags[at].tolist(), strict=True))
 
     def flag_bytes(self, byte: int) -> bytes:
         """One byte of every page's flags."""
