@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kmem.oops import gfp
-from kmem.oops.parse import parse
+from kmem.oops.parse import NEAR, parse
+from kmem.oops.patterns import FAULTS
 from kmem.oops.report import Report
 from kmem.oops.rules import CAUSES, Case, Doubt, Finding, apply, doubts
 from kmem.oops.rules.freelist import cache_of, cpu_interrupts, gfp_argument
@@ -55,8 +56,19 @@ def explain(log: str) -> list[Explanation]:
 
 
 def main_of(explained: list[Explanation]) -> Explanation | None:
-    """The report that a log is about: the first, unless it only says that an allocation failed and a crash follows."""
-    return next((each for each in explained if each.report.kind not in MILD), explained[0] if explained else None)
+    """The report that a log is about: the first, unless it only says that an allocation failed and a crash follows.
+
+    Two processors that fault at once print their headlines first: then it is the first report with more than that.
+    """
+    if not explained:
+        return None
+    start = next((index for index, each in enumerate(explained) if each.report.kind not in MILD), 0)
+    for each in explained[start:]:
+        if each.report.kind not in FAULTS or each.report.line - explained[start].report.line > NEAR:
+            break
+        if each.report.pc is not None or each.report.frames:
+            return each
+    return explained[start]
 
 
 def explain_report(report: Report, index: int = 0, total: int = 1) -> Explanation:

@@ -29,6 +29,7 @@ _SOURCE = re.compile(
     rf"^\s*(?P<guess>\?\s+)?(?P<name>{_NAME}) \((?P<where>[\w./+-]+\.[chS]:\d+)[^)]*\)(?: "
     rf"\[?(?P<module>[\w-]+)\]?)?\s*$"
 )
+_INLINE = re.compile(rf"^\s*(?P<name>{_NAME}) (?P<where>[\w./+-]+\.[chS]:\d+) \[inline\]\s*$")
 _SYMBOL_AT = re.compile(
     rf":?(?:(?P<before>[\w-]+):)?(?P<name>{_NAME})\+(?P<offset>0x[0-9a-f]+)(?:/(?P<size>0x[0-9a-f]+))?"
     rf"(?:\s*\[(?P<module>[\w-]+)[^\]]*\])?"
@@ -60,7 +61,7 @@ def frames(text: str, line: int, context: str) -> list[Frame]:
     if "+0x" not in text:
         if ".c:" not in text and ".h:" not in text and ".S:" not in text:
             return []
-        found = _SOURCE.match(text)
+        found = _INLINE.match(text) or _SOURCE.match(text)
         return [_frame(found, line, context)] if found else []
     if " from " in text:
         found = _FROM.search(text) or _FROM_NEW.match(text)

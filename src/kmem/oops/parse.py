@@ -144,6 +144,8 @@ def _joins(header: Header, last: Report, line: Line, ended: bool) -> bool:
         return True
     if ended or line.number - last.line > NEAR:
         return False
+    if header.kind == "kmsan" and last.kind == "kmsan":
+        return all("KMSAN: " in old.text for old in last.lines)
     if header.kind == "kmemleak":
         return last.kind == "kmemleak" and not any("unreferenced" in old.text for old in last.lines)
     if header.kind == "oops" and last.kind in FAULTS:

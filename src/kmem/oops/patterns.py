@@ -29,9 +29,9 @@ def _header(kind: str, pattern: str, joins: frozenset[str] = frozenset(), takes:
 HEADERS = (
     _header("gpf-note", r"kasan: GPF could be caused by|kasan: CONFIG_KASAN_INLINE enabled", frozenset({"gpf-note"})),
     _header("nx-note", r"kernel tried to execute NX-protected page|unable to execute userspace code"),
-    _header("kasan", r"BUG: KASAN: "),
+    _header("kasan", r"BUG: KAS[Aa][Nn]: "),
     _header("kfence", r"BUG: KFENCE: "),
-    _header("kmsan", r"BUG: KMSAN: "),
+    _header("kmsan", r"BUG: KMSAN: ", frozenset({"kmsan"})),
     _header("kcsan", r"BUG: KCSAN: "),
     _header("ubsan", r"UBSAN: (?!.*bounds_strict)"),
     _header("sleep", r"BUG: sleeping function called from invalid"),
@@ -39,7 +39,7 @@ HEADERS = (
     _header("bad-page", r"BUG: Bad page (?:state|map|cache)|Bad page state (?:at|in)"),
     _header(
         "list",
-        r"list_(?:add|del)(?: double add)? corruption|list_add double add|slist corruption",
+        r"list[_ ](?:add|del)(?: double add)? corruption|list_add double add|slist corruption",
         frozenset({"warning", "list"}),
     ),
     _header("stack-guard", r"BUG: (?:\w+ )?stack guard page was hit|BUG: IRQ stack guard page"),
@@ -84,6 +84,8 @@ HEADERS = (
         r"^\s*BUG:? (?!.*Slab disabled)[\w.:()-]+(?: \S+)? ?\((?:Tainted|Not tainted)[^)]*\)|"
         r"BUG \S+: (?:Poison overwritten|Redzone|Object|Right Redzone|Left Redzone|Freechain|Wrong|Padding)|"
         r"BUG: (?:kmem|SLUB)|Slub|SLUB: .*corrupt",
+        frozenset({"kasan"}),
+        False,
     ),
     _header("odebug-note", r"^ODEBUG: ", frozenset({"cut"})),
     _header("refcount-note", r"^refcount_t: ", frozenset({"cut"})),
@@ -139,13 +141,15 @@ OTHER_START = re.compile(
 END = re.compile(r"---\[ end trace|^={20,}$|---\[ end Kernel")
 
 FACTS = {
-    "kasan": r"BUG: KASAN: (?P<what>[\w -]+?) in (?P<where>\S+)(?: at addr (?P<addr>[0-9a-f]{1,16}))?",
+    "kasan": r"BUG: KAS[Aa][Nn]: (?P<what>[\w -]+?) (?:in (?P<where>\S+)|on address)"
+    r"(?:.* at addr (?P<addr>[0-9a-f]{1,16}))?",
     "access": r"(?P<rw>Read|Write) of size (?P<size>\d{1,20})(?: at addr (?P<addr>[0-9a-f]{1,16}))?"
     r"(?: by task (?P<task>.*))?",
     "kfence": r"BUG: KFENCE: (?P<what>[\w -]+?) in (?P<where>\S+)",
     "kfence-object": r"kfence-#\d+ ?[:\[ ].*?size=(?P<size>\d{1,20}), cache=(?P<cache>[\w.:-]+)",
     "kfence-distance": r"\((?P<n>\d{1,20})B (?P<side>left|right) of kfence",
-    "kmsan": r"BUG: KMSAN: (?P<what>[\w -]+?) in (?P<where>\S+)",
+    "kmsan": r"BUG: KMSAN: (?P<what>[\w -]+?) in (?P<where>\S+)(?!.*\[inline\])",
+    "kcsan": r"BUG: KCSAN: (?P<what>[\w: -]+?) in (?P<where>.+)",
     "ubsan": r"UBSAN: (?P<what>[\w -]+?) in (?P<where>\S+)",
     "inside": r"is located (?P<offset>\d{1,20}) bytes (?P<side>inside|to the right|to the left|before|after)",
     "cache": r"belongs to the cache (?P<cache>\S+) of size (?P<size>\d{1,20})",
@@ -175,6 +179,10 @@ FACTS = {
     "atomic": r"in_atomic\(\): ?(?P<atomic>\d{1,20}), irqs_disabled\(\): ?(?P<irqs>\d{1,20})",
     "lock": r"#\d+: +(?:[0-9a-f]+ )?\((?P<lock>.+?)\)\{(?P<usage>[^}]*)\}(?:-\{(?P<wait>[\d:]+)\})?,? at: "
     r"(?:\[<[0-9a-f]+>\] )?(?P<where>\S+)",
+    "wanted-lock": r"^\s*(?:[0-9a-f]+ )?\((?P<lock>.+?)\)\{(?P<usage>[^}]*)\}.{0,12}? at: "
+    r"(?:\[<[0-9a-f]+>\] )?(?P<where>[\w.]+)",
+    "wrong-cache": r"Wrong slab cache\. (?P<want>\S+) but object is from (?P<cache>\S+)",
+    "no-slab": r"Object is not a Slab page",
     "preempt-at": r"Preemption disabled at:?\s*(?P<where>.*)",
     "warn-at": r"WARNING: (?:CPU: \d+ PID: \d+ )?at (?P<file>\S+?):(?P<line>\d{1,20})(?: (?P<where>\S+))?",
     "bug-at": r"[kK]ernel BUG at (?P<file>\S+?):(?P<line>\d{1,20})",
@@ -198,7 +206,7 @@ FACTS = {
     "pte": r"PTE (?P<pte>[0-9a-f]{1,16})",
     "leak": r"unreferenced object (?P<addr>0x[0-9a-f]{1,16}) \(size (?P<size>\d{1,20})\)",
     "irqs-off": r"IRQs (?P<state>on|off)",
-    "reclaim": r"RECLAIM_FS-ON|IN-RECLAIM",
+    "reclaim": r"RECLAIM_FS-ON|IN-RECLAIM|\(fs_reclaim\)",
     "pf": r"#PF: supervisor (?P<access>\S+(?: fetch)?)|\[normal kernel (?P<old>\w+) (?:access|fault)",
     "gpf-addr": r"non-canonical address (?P<addr>0x[0-9a-f]{1,16})",
     "kasan-range": r"KASAN: (?P<what>null-ptr-deref|probably user-memory-access|maybe wild-memory-access|"
@@ -218,12 +226,16 @@ FACTS = {
 FACT_PATTERNS = {name: re.compile(pattern) for name, pattern in FACTS.items()}
 
 NEEDLES = {
-    "kasan": "KASAN: ",
+    "kasan": "BUG: KAS",
     "access": " of size ",
     "kfence": "KFENCE: ",
     "kfence-object": "kfence-#",
     "kfence-distance": "of kfence",
     "kmsan": "KMSAN: ",
+    "kcsan": "KCSAN: ",
+    "wanted-lock": " at: ",
+    "wrong-cache": "Wrong slab cache",
+    "no-slab": "not a Slab page",
     "ubsan": "UBSAN: ",
     "inside": "is located ",
     "cache": "belongs to the cache",
@@ -264,7 +276,7 @@ NEEDLES = {
     "pte": "PTE ",
     "leak": "unreferenced object",
     "irqs-off": "IRQs o",
-    "reclaim": "ECLAIM",
+    "reclaim": "{",
     "pf": "#PF",
     "gpf-addr": "non-canonical",
     "kasan-range": "in range",

@@ -15,10 +15,15 @@ JOINED = 300
 
 _PREFIX = re.compile(
     r"""\s*(?:
-      (?:[A-Z][a-z]{2}\ +\d+\ \d\d:\d\d:\d\d|\d{4}[-/]\d\d[-/]\d\d[T\ ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)
+      (?:\d+[:-](?=[A-Z]))?(?:[^\W\d]{2,5}\.?\ +\d+\ \d\d:\d\d:\d\d|\d\d:\d\d:\d\d(?=\ \[)|\d{4}[-/]\d\d[-/]\d\d[T\ ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)
         (?:\ \S+\ kernel:)?\ ?
     | (?:\S+\ )?kernel:\ (?=\S|\ )
     | <\d{1,2}>
+    | \[[A-Z][a-z]{2}\ [A-Z][a-z]{2}\ +\d+\ \d\d:\d\d:\d\d\ \d{4}\]\ ?
+    | \[\d\d:\d\d:\d\d\]\ ?
+    | `(?=\[\ *\d)
+    | \[[^\]\s]+@[^\]]{1,60}\][\#\$]\ (?=\[)
+    | \d+\.\d{6}\]\ ?
     | \[\ *\d+\.\d+(?:,\d+)?\](?:\[\ *[TC]\d+\])?(?:\ @\d+)?(?:\ ?[A-Za-z0-9_-]+\ kernel:)?\ ?
     | \S{1,40}\ login:\ (?=\S)
     | \*\*\ \d+\ printk\ messages\ dropped\ \*\*\ ?
@@ -61,7 +66,7 @@ def lines(log: str) -> list[Line]:
     result: list[Line] = []
     escaped = "&lt;" in log or "&gt;" in log or "&#" in log or "&amp;" in log
     for number, raw in enumerate(log.split("\n"), 1):
-        raw = raw.replace("\0", " ").replace("\ufffd", " ").rstrip()
+        raw = raw.replace("\0", " ").replace("\ufffd", " ").rstrip().removesuffix("\\x0a")
         if escaped and "&" in raw:
             raw = html.unescape(raw)
         if ("<" in raw and "/" in raw) or "<br" in raw:
@@ -74,7 +79,7 @@ def lines(log: str) -> list[Line]:
 
 def _parts(raw: str) -> Iterator[str]:
     """The lines that *raw* was joined from: itself, unless it carries several."""
-    pieces = [raw]
+    pieces = raw.split("#012") if "#012" in raw else [raw]
     if raw.count("[") > 1:
         pieces = [piece for part in pieces for piece in _STAMP_INSIDE.split(part)]
     if "<" in raw:

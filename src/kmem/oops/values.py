@@ -87,6 +87,14 @@ def one_bit(value: int) -> int | None:
     return bits[0] if len(bits) == 1 else None
 
 
+def one_bit_from_image(value: int) -> int | None:
+    """The bit whose flip turns an address in a hole of x86-64's address space into one of kernel text or a module."""
+    if _x86_64(value) != _HOLE:
+        return None
+    bits = [bit for bit in range(30, 47) if 0xFFFFFFFF81000000 <= value ^ (1 << bit) < 0xFFFFFFFFFF000000]
+    return bits[0] if len(bits) == 1 else None
+
+
 def region(value: int, arch: str, version: tuple[int, int] = (0, 0)) -> str:
     """The region of the address space that *value* lies in, as far as arch and release say; empty when unknown."""
     if arch == "x86-64":
@@ -99,6 +107,9 @@ def region(value: int, arch: str, version: tuple[int, int] = (0, 0)) -> str:
     if arch == "arm":
         return _arm(value)
     return ""
+
+
+_HOLE = "kernel half of the address space"
 
 
 def _x86_64(value: int) -> str:
@@ -122,7 +133,7 @@ def _x86_64(value: int) -> str:
     for low, high, name in table:
         if low <= value < high:
             return name
-    return "kernel half of the address space"
+    return _HOLE
 
 
 def _arm64(value: int, version: tuple[int, int]) -> str:
@@ -199,6 +210,10 @@ def _address(value: int, bits: int, arch: str, version: tuple[int, int]) -> Mean
         and (value >> 20 & 0xFF) in (0x1A, 0x92, 0x52, 0x5D)
     ):
         return Meaning("code", "an ARM instruction: code was read as data", value)
+    bit = one_bit_from_image(value) if arch == "x86-64" else None
+    if bit is not None:
+        what = "kernel text or a module"
+        return Meaning("bit-flip", f"one bit (bit {bit}) away from {value ^ (1 << bit):#x}, {what}", value)
     if where == "user space":
         return Meaning("user", "an address in user space", value)
     return Meaning("region", f"an address in {where}" if where else "a number", value)

@@ -9,14 +9,17 @@ from functools import cached_property
 from typing import NamedTuple
 
 from kmem.oops import gfp
+from kmem.oops.blame import bare
 from kmem.oops.decode import Decoded, Step, decode, effective, register
 from kmem.oops.patterns import FAULTS
 from kmem.oops.report import Report
-from kmem.oops.title import bare
 from kmem.oops.values import Meaning, meaning
 
 CERTAIN, LIKELY, POSSIBLE, WEAK = 0.9, 0.7, 0.5, 0.3
 """Confidences: the report says it itself; one reading fits best; one of several; a guess."""
+
+KASAN = "boot a kernel with CONFIG_KASAN=y and repeat: it names the access, the allocation and the free"
+REPEAT = "boot with slub_debug=FZPU and repeat: the report then names who allocated and who freed the object"
 
 _SHADOW = 0xDFFFFC0000000000
 """KASAN's shadow of address 0 on x86-64."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kmem.oops import gfp
-from kmem.oops.rules.base import CERTAIN, LIKELY, POSSIBLE, Case, Finding, rule
+from kmem.oops.rules.base import CERTAIN, LIKELY, Case, Finding, rule
 
 
 @rule(18, "bad page state")
@@ -203,21 +203,4 @@ def out_of_memory(case: Case) -> Finding | None:
         next=(
             "compare the Mem-Info of several reports: what grows? slab_unreclaimable points to a kernel leak: kmemleak",
         ),
-    )
-
-
-@rule(25, "bus abort")
-def unreadable_page(case: Case) -> Finding | None:
-    """A bus abort on a page of RAM says that no memory answers there: a wrong memory map, or a device window."""
-    report = case.report
-    if not case.fault or "external abort" not in report.headline:
-        return None
-    return Finding(
-        25,
-        "wild_pointer",
-        POSSIBLE,
-        f"the bus refused the access of {case.function or case.caller}: no memory or device answers at that address",
-        case.fault_lines,
-        ("bad_page",),
-        next=("check the memory map (device tree, mem=) and the clocks and power of the device",),
     )
