@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def test_every_class_has_a_log_here() -> None:
     assert sorted(MADE_FROM) == sorted(CLASSES)
 
 
+def steps(dmesg: list[dict[str, str]]) -> bool:
+    """Whether the module's steps stand in order, all of them before the first line of a report."""
+    texts = [line["text"] for line in dmesg]
+    numbers = [int(found[1]) for text in texts if (found := re.search(r"oops_demo: step (\d):", text))]
+    crash = next((i for i, text in enumerate(texts) if re.search(r"BUG|general protection|cut here", text)), len(texts))
+    last = max((i for i, text in enumerate(texts) if "oops_demo: step" in text), default=len(texts))
+    return numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 2 and last < crash
+
+
 @pytest.mark.needs_headers
 @pytest.mark.slow
 @pytest.mark.parametrize("cause", CLASSES)
@@ -36,6 +46,7 @@ def test_module_makes_the_same_crash(cause: str, tmp_path: Path, kmem: Callable)
     run = kmem("run", tmp_path / "demo", "--json", "--config", "debug" if cause == "out_of_bounds" else "debian")
     told = json.loads(run.stdout)
     assert run.returncode == 1
+    assert steps(told["dmesg"]), "the log is the way from the first step to the crash"
     if cause == "sleep_in_atomic":  # Debian's kernel prints no report of it; the simulator knows
         assert told["findings"][0]["kind"] == "sleep-in-atomic"
         return

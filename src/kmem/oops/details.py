@@ -56,7 +56,7 @@ _STACK_ROW = re.compile(r"^\s*([0-9a-f]{4}): +((?:[0-9a-f]{8} ?){1,8})$")
 _STACK_RANGE = re.compile(r"Stack: \(0x([0-9a-f]{8}) to 0x([0-9a-f]{8})\)")
 _CODE = re.compile(r"^\s*Code: +(?:\.\.\. )?((?:[<(]?[0-9a-f]{2,8}[>)]?(?: |$))+)")
 _ARCHES = (
-    ("riscv", re.compile(r"\bepc : [a-z_]\w*\+0x|\bsstatus|badaddr: [0-9a-f]{16}")),
+    ("riscv", re.compile(r"\bepc ?: (?:[a-z_]\w*\+0x|[0-9a-f]{16} ra ?: )|\bsstatus|badaddr: [0-9a-f]{16}")),
     ("powerpc", re.compile(r"\bNIP \[|\bGPR00: |\bNIP: ")),
     ("s390", re.compile(r"Krnl PSW|Krnl GPRS")),
     ("mips", re.compile(r"\bCP0_|\$ 0 +: |Cause : [0-9a-f]{8}")),

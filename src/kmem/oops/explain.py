@@ -10,7 +10,7 @@ from kmem.oops.parse import NEAR, parse
 from kmem.oops.patterns import FAULTS
 from kmem.oops.report import Report
 from kmem.oops.rules import CAUSES, Case, Doubt, Finding, apply, doubts
-from kmem.oops.rules.freelist import cache_of, cpu_interrupts, gfp_argument
+from kmem.oops.rules.freelist import cache_of, cpu_interrupts, gfp_argument, load_of
 from kmem.oops.values import region
 
 MILD = ("alloc-failure", "vmap-failure")
@@ -128,10 +128,13 @@ def _instruction(case: Case) -> Note | None:
     if trap.memory and case.base:
         name, value = case.base
         text += f"; {name} = {value:#x}, {case.meaning(value).text}"
-    cache = cache_of(case)
+    cache, load = cache_of(case), load_of(case)
     if cache:
         at = "" if cache.offset is None else f" with s->offset = {cache.offset}"
         text += f": SLUB's load of the next free object, object[s->offset]{at}"
+    elif load:
+        text += f": SLUB's load of the next free object, {load.expression}"
+        text += "; what it loads is decoded with s->random (hardened)" if load.hardened else ""
     elif case.in_allocator and trap.index:
         text += ": SLUB's load of the next free object, object + s->offset"
     return Note("instruction", text, (case.code.line,))

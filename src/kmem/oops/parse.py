@@ -24,6 +24,7 @@ _AFTER = {
 _NOTES = {
     "refcount-note": "refcount",
     "odebug-note": "odebug",
+    "slab-note": "warning",
     "gpf-note": "gpf",
     "nx-note": "paging",
     "invalid-op": "bug",

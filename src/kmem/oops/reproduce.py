@@ -16,7 +16,10 @@ _HEAD = """\
  * {name} - {what}
  *
  * Written by kmem oops --reproduce after: {title}
+ * Each step is printed before it is taken, so that the kernel log is the way from the bad write to the report.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/module.h>
 #include <linux/list.h>
 #include <linux/slab.h>
@@ -39,15 +42,22 @@ _BODIES = {
 static int __init demo_init(void)
 {{
 	unsigned long *a = kmalloc({size}, GFP_KERNEL), *b = kmalloc({size}, GFP_KERNEL);
+	unsigned long *middle;
 	int i;
 
 	if (!a || !b)
 		return -ENOMEM;
+	middle = a + {size} / 2 / sizeof(long);
+	pr_info("step 1: two objects of {size} bytes, a = %px and b = %px\\n", a, b);
 	kfree(b);
 	kfree(a);
+	pr_info("step 2: freed b, then a: the next two allocations get a, then b\\n");
+	pr_info("step 3: the bug: a is free, and its free pointer %lx becomes %lx\\n", *middle, {value}UL);
 	a[0] = {value};				/* the bug: a write after the free */
-	a[{size} / 2 / sizeof(long)] = {value};
-	for (i = 0; i < 8; i++)			/* the victims: the second one follows the bad pointer */
+	*middle = {value};
+	pr_info("step 4: an allocation gets a, and takes the bad word for the next free object\\n");
+	pr_info("step 5: the next allocation follows it: the victim\\n");
+	for (i = 0; i < 8; i++)
 		kmalloc({size}, GFP_KERNEL);
 	return 0;
 }}
@@ -66,7 +76,10 @@ static int __init demo_init(void)
 	if (!p)
 		return -ENOMEM;
 	list_add(&p->list, &head);
+	pr_info("step 1: p = %px is on a list\\n", p);
 	list_del(&p->list);
+	pr_info("step 2: list_del(): p's pointers become LIST_POISON, %px\\n", p->list.next);
+	pr_info("step 3: the bug: a walk goes on from p\\n");
 	OPTIMIZER_HIDE_VAR(p);
 	p = list_entry(READ_ONCE(p->list.next), struct demo, list);	/* the bug: the entry is off its list */
 	return READ_ONCE(p->value);
@@ -77,7 +90,10 @@ static int __init demo_init(void)
 {{
 	void *p = kmalloc({size}, GFP_KERNEL);
 
+	pr_info("step 1: p = %px, {size} bytes\\n", p);
 	kfree(p);
+	pr_info("step 2: p is freed and heads the free list\\n");
+	pr_info("step 3: the bug: p is freed again, and would point to itself\\n");
 	OPTIMIZER_HIDE_VAR(p);
 	kfree(p);				/* the bug */
 	return 0;
@@ -92,9 +108,12 @@ static int __init demo_init(void)
 
 	if (!p)
 		return -ENOMEM;
+	pr_info("step 1: p = %px, {size} bytes; behind them lies a red zone\\n", p);
+	pr_info("step 2: the bug: a loop writes byte {size} too\\n");
 	OPTIMIZER_HIDE_VAR(p);
 	for (i = 0; i <= {size}; i++)		/* the bug: <= */
 		WRITE_ONCE(p[i], i);
+	pr_info("step 3: kfree() looks at the red zone\\n");
 	kfree(p);
 	return 0;
 }}
@@ -109,6 +128,8 @@ static int __init demo_init(void)
 {{
 	struct demo *p = NULL;
 
+	pr_info("step 1: p is NULL, as after an allocation that failed and was not checked\\n");
+	pr_info("step 2: the bug: its member at offset {offset:#x} is read\\n");
 	OPTIMIZER_HIDE_VAR(p);
 	return READ_ONCE(p->member);		/* the bug: nobody checked p */
 }}
@@ -120,7 +141,9 @@ static int __init demo_init(void)
 {{
 	void *p;
 
+	pr_info("step 1: a spinlock is taken: from here on nothing may sleep\\n");
 	spin_lock(&lock);
+	pr_info("step 2: the bug: an allocation that may wait for memory\\n");
 	p = kmalloc({size}, GFP_KERNEL);	/* the bug: it may sleep */
 	spin_unlock(&lock);
 	kfree(p);

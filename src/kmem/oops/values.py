@@ -195,7 +195,7 @@ def _address(value: int, bits: int, arch: str, version: tuple[int, int]) -> Mean
     words = text_in(value, bits)
     if words and (bits == 64 or where in ("user space", "")):
         return Meaning("text", f"text: {words!r} in memory order, {words[::-1]!r} read as a number", value)
-    if bits == 64 and where.startswith("not canonical"):
+    if bits == 64 and (where.startswith("not canonical") or (arch == "riscv" and one_bit(value) is not None)):
         bit = one_bit(value)
         if bit is not None:
             return Meaning(

@@ -12,8 +12,7 @@ def bit_flip(case: Case) -> Finding | None:
     address = case.address
     if not case.fault or address is None or case.shadow or case.report.bits == 32:
         return None
-    base = case.base
-    value = base[1] if base else address
+    name, value = case.base or _truncated(case) or ("the address", address)
     found = case.meaning(value)
     if found.kind != "bit-flip" or case.in_allocator:
         return None
@@ -21,7 +20,7 @@ def bit_flip(case: Case) -> Finding | None:
         11,
         "bit_flip",
         LIKELY,
-        f"the pointer {value:#x} is {found.text}: suspect the memory module, not the code",
+        f"{name} {value:#x} is {found.text}: suspect the memory module, not the code",
         case.fault_lines,
         ("memory_corruption", "use_after_free"),
         f"{case.caller} and its callers, unless it happens again at the same place",
@@ -30,6 +29,15 @@ def bit_flip(case: Case) -> Finding | None:
             "flips the same bit",
         ),
     )
+
+
+def _truncated(case: Case) -> tuple[str, int] | None:
+    """The register whose lower half the address has, where the machine reports no more of it (riscv's sv39)."""
+    address = case.address or 0
+    if case.report.arch != "riscv" or case.meaning(address).kind == "small":
+        return None
+    near = [(name, value) for name, value in case.report.regs.items() if (address - value) % (1 << 32) < NEAR]
+    return near[0] if len(near) == 1 else None
 
 
 @rule(25, "a pointer into nowhere")
@@ -112,6 +120,18 @@ def user_or_fetch(case: Case) -> Finding | None:
             case.fault_lines,
             ("use_after_free", "bad_call" if null else "memory_corruption"),
             next=(KASAN,),
+        )
+    present = report.arch.startswith("x86") and bool((report.error_code or 0) & 1) and report.access == "read"
+    if case.meaning(address).kind == "user" and present:
+        return Finding(
+            27,
+            "user_pointer",
+            LIKELY,
+            f"{case.caller} read {address:#x} directly: it is a mapped page of user space that the processor keeps the "
+            "kernel from (SMAP)",
+            case.fault_lines,
+            ("wild_pointer",),
+            next=("copy_from_user() or get_user()",),
         )
     if case.meaning(address).kind == "user" and address >= 0x10000 and not case.in_allocator:
         return Finding(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kmem.oops.rules.base import CERTAIN, LIKELY, POSSIBLE, REPEAT, WEAK, Case, Finding, rule
-from kmem.oops.rules.freelist import cache_of, cpu_interrupts
+from kmem.oops.rules.base import CERTAIN, FREERS, LIKELY, POSSIBLE, REPEAT, WEAK, Case, Finding, rule
+from kmem.oops.rules.freelist import cache_of, cpu_interrupts, stored_word
 
 
 @rule(9, "fault at the free-pointer load")
@@ -113,6 +113,19 @@ def hardened(case: Case) -> Finding | None:
         or case.report.version < (4, 14)
     ):
         return None
+    stored = stored_word(case)
+    if stored is not None:
+        return Finding(
+            10,
+            "freelist_corruption",
+            CERTAIN,
+            f"the free pointer at {stored.slot:#x} was overwritten with {stored.value:#x}: that is what "
+            f"{address:#x} was before it was decoded with s->random ({stored.random}) and its own address",
+            case.fault_lines,
+            ("use_after_free", "out_of_bounds"),
+            _blameless(case),
+            (REPEAT, _review(case)),
+        )
     if case.meaning(address).kind not in ("noncanonical", "bit-flip"):
         return None
     return Finding(
@@ -134,6 +147,33 @@ def bad_free(case: Case) -> Finding | None:
     into the middle, it looks up a page that is not a slab's and faults or reports.
     """
     report = case.report
+    wrong = report.fact("wrong-cache")
+    if wrong:
+        return Finding(
+            16,
+            "bad_free",
+            CERTAIN,
+            f"an object of {wrong.values['cache'].rstrip('.')} was freed to {wrong.values['want']}: the wrong pointer, "
+            "or the wrong cache",
+            case.lines("wrong-cache", "warn-at"),
+            ("use_after_free", "type_confusion"),
+            "kmem_cache_free() only compared the two",
+            ("look for the kmem_cache_free() of this type: is its pointer stale, or of another type?", REPEAT),
+        )
+    place = report.fact("warn-at")
+    where = place.values.get("where", "").split("+")[0] if place else ""
+    in_slab = place is not None and place.values["file"].rpartition("/")[2] in ("slub.c", "slab.c", "slab_common.c")
+    if report.fact("no-slab") or (in_slab and (case.in_free or FREERS.match(where) or "free" in case.function)):
+        return Finding(
+            16,
+            "bad_free",
+            LIKELY,
+            "a pointer was freed that does not point to a slab object",
+            case.lines("no-slab", "warn-at"),
+            ("double_free", "freelist_corruption"),
+            "the free function only looked at the page",
+            (REPEAT, "print the pointer before the call: is it in the module's data, or on the stack?"),
+        )
     if case.fault and case.in_free and report.kind != "oops":
         return Finding(
             16,

@@ -112,14 +112,44 @@ def lockdep(case: Case) -> Finding | None:
             case.lines(),
             ("use_after_free",),
         )
-    if report.kind in ("soft-lockup", "hard-lockup", "hung", "rcu-stall"):
-        return Finding(
-            23,
-            "hang",
-            LIKELY,
-            f"a processor or task made no progress in {case.caller}",
-            case.lines(),
-            ("deadlock",),
-            next=("look for an endless loop there, or who holds the lock: echo t > /proc/sysrq-trigger",),
-        )
     return None
+
+
+@rule(37, "no progress")
+def hang(case: Case) -> Finding | None:
+    """Soft lockup: a processor ran kernel code for 20 seconds without scheduling. Hard lockup: with interrupts off too.
+    RCU stall: a processor did not pass through a quiescent state; when the report says that RCU's own thread was
+    starved, that thread did not get to run, and the trace shows nobody guilty. Hung task: a task slept
+    uninterruptibly for two minutes: who should wake it is not in its own trace.
+    """
+    report = case.report
+    starved = report.fact("starved")
+    if report.kind in ("soft-lockup", "hard-lockup"):
+        off = " with interrupts off" if report.kind == "hard-lockup" else ""
+        spins = any("spin_lock" in frame.name or "spinlock" in frame.name for frame in report.trace()[:4])
+        story = f"a processor did not leave {case.caller}{off}"
+        story += ": it waits for a spinlock that another one holds" if spins else ""
+        steps = ["who holds the lock? echo l > /proc/sysrq-trigger shows what every processor does"]
+        if not spins:
+            steps = ["look for a loop there that does not end, or that needs cond_resched()"]
+        others: tuple[str, ...] = ("deadlock",)
+    elif report.kind == "rcu-stall":
+        others = ("deadlock",)
+        story = f"RCU waited in vain for a processor{f' in {case.caller}' if report.function else ''}"
+        steps = ["look for a loop, or a long section with preemption off or under rcu_read_lock(), on that processor"]
+        if starved:
+            story = f"RCU's own thread did not run for {starved.values['n']} jiffies"
+            steps = [
+                "is a real-time task, or the host of this virtual machine, keeping the processor? The functions in "
+                "the traces are then not to blame"
+            ]
+    elif report.kind == "hung":
+        others = ("deadlock",)
+        story = f"a task waited in {case.caller} for a lock, a page or a device that did not come"
+        steps = [
+            "echo w > /proc/sysrq-trigger shows every blocked task: which one holds what the others wait for?",
+            "CONFIG_PROVE_LOCKING=y finds a deadlock of locks; look for I/O errors above when it is a disk",
+        ]
+    else:
+        return None
+    return Finding(37, "hang", LIKELY, story, case.lines("starved", "rcu-self"), others, next=tuple(steps))

@@ -84,6 +84,7 @@ CAUSES = {
     "warning": "warning",
     "type_confusion": "object of the wrong type",
     "undefined": "undefined behaviour",
+    "data_race": "data race",
     "unknown": "unknown",
 }
 """Every cause class, with its name for people."""

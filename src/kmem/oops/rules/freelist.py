@@ -1,12 +1,15 @@
-"""The free-list load of SLUB in machine code: which register is the cache, which the object, what size it has."""
+"""The free-list load of SLUB in machine code: which register is the cache, which the object, what size it has; and
+what a hardened free pointer was before it was decoded.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from kmem.oops import gfp
-from kmem.oops.decode import register
+from kmem.oops.decode import Step, register
 from kmem.oops.rules.base import Case
+from kmem.oops.values import poison
 
 _SIZES = (8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192)
 _INDEX = {1: 96, 2: 192}
@@ -53,6 +56,121 @@ def cache_of(case: Case) -> Cache | None:
         why += f"; {chain.base} = {pointer:#x} is entry {index} of kmalloc_caches"
         why += f" (sizeof(struct kmem_cache) = {stride:#x})"
     return Cache(f"kmalloc-{size}", pointer, size, None if offset is None else offset * trap.scale, why)
+
+
+class Load(NamedTuple):
+    """The load of the next free object, as the kernel's C has it."""
+
+    expression: str
+    """``*(void **)(object + s->offset)`` with the registers that stand for its parts."""
+    hardened: bool
+    """Whether the code decodes what it loads (CONFIG_SLAB_FREELIST_HARDENED)."""
+    size: int | None
+    """``s->object_size`` or ``s->size``, when a register still holds it."""
+
+
+_MEMBERS = (
+    ((3, 1), {0x10: "size", 0x14: "object_size", 0x18: "offset"}),
+    ((5, 9), {0x18: "size", 0x1C: "object_size", 0x20: "offset"}),
+    ((99, 0), {0x18: "size", 0x1C: "object_size", 0x28: "offset"}),
+)
+"""Members of struct kmem_cache on 64-bit machines by release: 3.1 put min_partial first, 5.9 reciprocal_size in."""
+
+
+def load_of(case: Case) -> Load | None:
+    """The free-pointer load that trapped, recognised by where its index came from: a load of ``s->offset``.
+
+    x86-64 and arm64, 2.6.39 to 6.18: ``mov r, [object + offset]`` after ``mov offset, [s + 0x28]``.
+    """
+    trap, code = case.trap, case.code
+    if code is None or trap is None or not trap.memory or not trap.index or trap.store or not case.in_allocator:
+        return None
+    if case.report.arch not in ("x86-64", "arm64") or case.report.version == (0, 0):
+        return None
+    members = next(members for before, members in _MEMBERS if case.report.version < before)
+    loads = [step for step in code.before() if step.memory and not step.store and step.base and not step.index]
+    for base, index in ((trap.base, trap.index), (trap.index, trap.base)):
+        source = next((step for step in reversed(loads) if _same(step.target, index)), None)
+        if source is None or members.get(source.offset) != "offset":
+            continue
+        object_, offset, cache = (register(case.report, name) for name in (base, index, source.base))
+        values = [
+            f"{what} = {name}{f' = {value:#x}' if value is not None else ''}"
+            for what, name, value in (
+                ("object", base, object_),
+                ("s->offset", index, offset),
+                ("s", source.base, cache),
+            )
+        ]
+        size = next(
+            (
+                register(case.report, step.target)
+                for step in loads
+                if _same(step.base, source.base) and members.get(step.offset) in ("size", "object_size")
+            ),
+            None,
+        )
+        return Load(f"*(void **)(object + s->offset) with {', '.join(values)}", _decodes(code.steps), size)
+    return None
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are one register: ``eax`` is ``rax``, ``w3`` is ``x3``, ``r8d`` is ``r8``."""
+    return _whole(one) == _whole(other)
+
+
+def _whole(name: str) -> str:
+    if name[:1] == "w" and name[1:].isdigit():
+        return "x" + name[1:]
+    if name[:1] == "r" and name[-1:] == "d":
+        return name[:-1]
+    return "r" + name[1:] if name[:1] == "e" else name
+
+
+def _decodes(steps: list[Step]) -> bool:
+    """Whether code swaps bytes and xors, as the decoding of a free pointer does."""
+    names = {step.mnemonic for step in steps}
+    return bool(names & {"bswap", "rev"} and names & {"xor", "eor"})
+
+
+class Stored(NamedTuple):
+    """What a hardened free pointer was stored as."""
+
+    value: int
+    random: str
+    """The register that holds ``s->random``."""
+    slot: int
+    """Where it was stored."""
+
+
+def stored_word(case: Case) -> Stored | None:
+    """The word that was written over a hardened free pointer, when the registers still hold what decodes it:
+    ``s->random`` and the address of the free object. Every pair of registers is tried; one is believed when it
+    decodes to a small number or to poison, which a wrong pair does once in 2^40 logs.
+    """
+    bad = _bad_pointer(case)
+    if bad is None or case.report.bits == 32 or case.report.version < (4, 14):
+        return None
+    registers = {name: value for name, value in case.report.regs.items() if name not in ("cr2", "eflags", "pc")}
+    kernel = [value for value in registers.values() if value >> 48 == 0xFFFF]
+    offsets = sorted({0, *(value for value in registers.values() if 0 < value < 4096 and value % 8 == 0)})
+    for name, random in registers.items():
+        if random < 1 << 48 or random >> 48 == 0xFFFF:
+            continue
+        for slot in (value + offset for value in kernel for offset in offsets):
+            word = bad ^ random ^ int.from_bytes((slot & (1 << 64) - 1).to_bytes(8, "little"), "big")
+            if word < 1 << 16 or poison(word, 64):
+                return Stored(word, name, slot)
+    return None
+
+
+def _bad_pointer(case: Case) -> int | None:
+    """The object that the free list led to, without the offset at which its own free pointer was looked for."""
+    if not case.fault or not case.in_allocator:
+        return None
+    if case.trap is not None and case.trap.memory and case.base:
+        return case.base[1]
+    return case.real_address
 
 
 def _index(case: Case, pointer: int, size: int) -> tuple[int, int]:

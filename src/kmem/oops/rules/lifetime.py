@@ -128,9 +128,6 @@ def assertion(case: Case) -> Finding | None:
         return Finding(
             32, "warning", POSSIBLE, f"{case.caller} warned{at}: read the condition there", case.lines("warn-at")
         )
-    if report.kind in ("ubsan", "fortify", "kcsan"):
-        cause = "out_of_bounds" if "bounds" in report.headline or report.kind == "fortify" else "undefined"
-        return Finding(32, cause, LIKELY, f"{report.headline[:100]}", case.lines("ubsan"))
     if report.kind == "panic":
         return Finding(32, "bug", WEAK, report.headline[:120], case.lines())
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kmem.oops import gfp
+from kmem.oops import gfp, pageflags
 from kmem.oops.rules.base import CERTAIN, LIKELY, Case, Finding, rule
 
 
@@ -30,7 +30,7 @@ def bad_page(case: Case) -> Finding | None:
         )
     count = report.value("page", "count") or report.value("page-old", "count")
     why = report.value("page-why", "why")
-    flags = report.value("page-bad", "names") or report.value("page-flags", "names")
+    flags = report.value("page-bad", "names") or report.value("page-flags", "names") or _flags(case)
     story = (
         f"its reference count is {count}"
         if count not in ("", "0")
@@ -42,8 +42,7 @@ def bad_page(case: Case) -> Finding | None:
         story += ": put_page() or free_pages() ran more often than get_page()"
     if "cgroup" in why:
         story += "; it is still charged to a cgroup"
-    old = report.value("page-old", "flags")
-    if old and int(old, 16) >> 10 & 1 and report.version in ((0, 0),):
+    if "reserved" in flags.split("|"):
         story = (
             "PG_reserved is still set: a driver that mapped its buffer did not clear it on every page before the free"
         )
@@ -57,6 +56,16 @@ def bad_page(case: Case) -> Finding | None:
         "the process that is named found the page; the one that left it so ran before",
         ("boot with page_owner=on: the report then says who had the page", "CONFIG_DEBUG_VM=y and page_poison=1"),
     )
+
+
+def _flags(case: Case) -> str:
+    """The names of the flags that were printed as a mask alone. 2.6.27 was the last to print them in one line with
+    the mapping, so such a line without a release is of the table that most of those kernels had.
+    """
+    old = case.report.value("page-old", "flags")
+    mask = old or case.report.value("page-flags", "flags")
+    version = case.report.version if not old or case.report.version != (0, 0) else (2, 18)
+    return pageflags.names(int(mask, 16), version) if mask else ""
 
 
 def _repeated(case: Case) -> str:
@@ -190,17 +199,32 @@ def vmalloc_full(case: Case) -> Finding | None:
 
 @rule(19, "out of memory")
 def out_of_memory(case: Case) -> Finding | None:
-    """The OOM killer ran: no memory was left for a request that must succeed."""
-    if case.report.kind != "oom":
+    """The OOM killer ran: no memory was left for a request that must succeed. The Mem-Info tells who has it: a cgroup
+    at its limit, processes (anon), or the kernel itself (slab_unreclaimable; a quarter of RAM there is a leak).
+    """
+    report = case.report
+    if report.kind != "oom":
         return None
+    slab, ram = (int(report.value(name, "pages")[:18] or 0) for name in ("slab-pages", "ram-pages"))
+    story, steps = "no memory was left", ["compare the Mem-Info of several reports: what grows?"]
+    others: tuple[str, ...] = ("leak",)
+    if report.fact("memcg-oom"):
+        story = "a memory cgroup reached its limit"
+        steps = ["raise the cgroup's memory.max, or make its processes smaller; the machine has memory left"]
+        others = ()
+    elif slab and ram and slab * 4 > ram:
+        story += f": {slab:,} of {ram:,} pages are slabs that cannot be reclaimed, so the kernel itself leaks"
+        steps = ["slabtop names the cache that grows; CONFIG_DEBUG_KMEMLEAK=y names who allocates", *steps]
+    killed = report.fact("killed")
+    if killed:
+        story += f"; the kernel killed {killed.values['comm']} (pid {killed.values['pid']})"
     return Finding(
         19,
         "out_of_memory",
         CERTAIN,
-        "no memory was left and the kernel killed a process",
-        case.lines("mode", "order"),
-        ("leak",),
-        next=(
-            "compare the Mem-Info of several reports: what grows? slab_unreclaimable points to a kernel leak: kmemleak",
-        ),
+        story,
+        case.lines("mode", "order", "memcg-oom", "slab-pages", "ram-pages", "killed"),
+        others,
+        "the function in the trace only asked for a page" if not others else "",
+        tuple(steps),
     )

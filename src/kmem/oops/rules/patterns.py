@@ -14,8 +14,7 @@ def poisoned_pointer(case: Case) -> Finding | None:
     if not case.fault:
         return None
     bits = case.report.bits
-    values = [*([case.base] if case.base else []), ("the address", case.real_address)]
-    values += [(name, value) for name, value in case.report.regs.items() if name not in ("cr2", "eflags", "psr")]
+    values = [*([case.base] if case.base else []), ("the address", case.real_address), *_bystanders(case)]
     for where, value in values:
         found = poison(value, bits) if value is not None else None
         if found is None or found[0] not in (0x6B, 0x5A, 0xA5):
@@ -35,7 +34,7 @@ def poisoned_pointer(case: Case) -> Finding | None:
         return Finding(
             4,
             cause,
-            CERTAIN if direct else LIKELY,
+            CERTAIN if direct else POSSIBLE if case.base else LIKELY,
             f"{where} {story}{member}",
             case.fault_lines,
             ("memory_corruption",),
@@ -44,6 +43,11 @@ def poisoned_pointer(case: Case) -> Finding | None:
             ("slub_debug=FZPU on the command line names who allocated and who freed it", KASAN),
         )
     return None
+
+
+def _bystanders(case: Case) -> list[tuple[str, int]]:
+    """The registers that hold data: what stands in them may have been loaded by the code in passing."""
+    return [(name, value) for name, value in case.report.regs.items() if name not in ("cr2", "eflags", "psr", "pc")]
 
 
 @rule(6, "red zone, padding and start poison as values")
@@ -60,6 +64,19 @@ def other_poison(case: Case) -> Finding | None:
             continue
         low = value & 0xFF
         filled = int.from_bytes(bytes([low]) * (bits // 8), "big")
+        top = value >> (bits - 24)
+        if bits == 64 and top in (0xCCCCCC, 0xBBBBBB, 0x6B6B6B, 0x5A5A5A) and value != filled:
+            byte = top & 0xFF
+            return Finding(
+                6,
+                "use_after_free" if byte == 0x6B else "out_of_bounds",
+                POSSIBLE,
+                f"the upper bytes of {name} {value:#x} are {byte:#04x}, a mark of slub_debug: a pointer was read that "
+                "lies half in a red zone or in poison, or was half overwritten with it",
+                case.fault_lines,
+                ("freelist_corruption", "use_after_free"),
+                next=(REPEAT,),
+            )
         if low in (0xBB, 0xCC, 0xAA) and value == filled:
             cause = "use_after_free" if low == 0xAA else "out_of_bounds"
             return Finding(
@@ -83,19 +100,17 @@ def deleted_entry(case: Case) -> Finding | None:
     if not case.fault:
         return None
     bits = case.report.bits
-    values = [
-        ("the address", case.real_address),
-        *([(case.base[0], case.base[1])] if case.base else []),
-        *case.report.regs.items(),
-    ]
-    for where, value in values:
+    values = [("the address", case.real_address), *([case.base] if case.base else [])]
+    unknown = case.real_address is None and case.base is None
+    # list_del() itself loads both constants, so in other registers they only tell when nothing else is known.
+    for where, value in [*values, *(_bystanders(case) if unknown else [])]:
         found = list_poison(value, bits) if value is not None else None
         if found and (abs(found[1]) < 64 or where == "the address"):
             name, offset = found
             return Finding(
                 7,
                 "use_after_free",
-                LIKELY,
+                POSSIBLE if unknown else LIKELY,
                 f"{where} is {name}{f' {offset:+#x}' if offset else ''}: a list entry was used after "
                 f"list_del(), in {case.caller}",
                 case.fault_lines,
@@ -166,13 +181,7 @@ def code_pointer(case: Case) -> Finding | None:
     was used as an object's, or a table ran out into text.
     """
     address = case.real_address
-    if not case.fault or address is None or case.report.arch not in ("arm", ""):
-        return None
-    if case.report.arch == "" and case.report.bits == 32 and address >> 16 in (0xE1A0, 0xE92D, 0xE24C, 0xE52D):
-        found = True
-    else:
-        found = case.meaning(address).kind == "code"
-    if not found:
+    if not case.fault or address is None or case.meaning(address).kind != "code":
         return None
     return Finding(
         13,

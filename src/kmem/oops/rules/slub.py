@@ -36,19 +36,9 @@ def slub_double_free(case: Case) -> Finding | None:
             next=(REPEAT,),
         )
     if at.endswith("mm/slub.c") and report.kind in ("bug", "slub"):
-        return Finding(
-            14,
-            "double_free",
-            LIKELY,
-            f"SLUB found a free list that points to itself (BUG_ON at {at}:{report.value('bug-at', 'line')}): an "
-            f"object "
-            "was freed twice",
-            case.lines("bug-at"),
-            ("freelist_corruption", "bad_free"),
-            f"{case.function or 'kfree'} is the messenger",
-            (REPEAT,),
-        )
+        return _assertion(case, at, int(report.value("bug-at", "line")[:6]))
     if report.kind == "trace" and report.frames and report.frames[0].name.startswith(("idr_remove", "ida_remove")):
+        # Up to 3.12 they dump the stack for this and for nothing else; the line above the trace is often cut off.
         return Finding(
             14,
             "double_free",
@@ -58,6 +48,60 @@ def slub_double_free(case: Case) -> Finding | None:
             ("warning",),
         )
     return None
+
+
+TOP_OF_SLUB = 600
+"""set_freepointer() stands above this line of mm/slub.c in every release since 4.14, kfree() and the rest far below."""
+
+
+def _assertion(case: Case, at: str, line: int) -> Finding:
+    """What a BUG_ON in mm/slub.c means. set_freepointer() is inlined everywhere: its line tells, not its function."""
+    where = f"BUG_ON at {at}:{line}"
+    if line < TOP_OF_SLUB:
+        return Finding(
+            14,
+            "double_free",
+            LIKELY,
+            f"SLUB found a free list that points to itself ({where}): an object was freed twice",
+            case.lines("bug-at"),
+            ("freelist_corruption", "bad_free"),
+            f"{case.function or 'kfree'} is the messenger",
+            (REPEAT,),
+        )
+    if case.in_allocator:
+        return Finding(
+            9,
+            "freelist_corruption",
+            POSSIBLE,
+            f"a check of the object that {case.function} was about to hand out failed ({where}): it changed while it "
+            "was free, or its page is no slab",
+            case.lines("bug-at"),
+            ("use_after_free", "double_free"),
+            f"{case.function} and its callers are the victims",
+            (REPEAT,),
+        )
+    if case.in_free:
+        return Finding(
+            16,
+            "bad_free",
+            LIKELY,
+            f"{case.function} was given a pointer whose page is no slab and no large allocation ({where}): it was "
+            "never allocated, or its page was freed already",
+            case.lines("bug-at"),
+            ("double_free", "freelist_corruption"),
+            f"{case.function} is the messenger",
+            (REPEAT, "print the pointer before the call: is it static, on the stack, or freed before?"),
+        )
+    return Finding(
+        14,
+        "double_free",
+        POSSIBLE,
+        f"a check of SLUB's own state failed ({where}): an object was freed twice, or a free list was overwritten",
+        case.lines("bug-at"),
+        ("freelist_corruption", "bad_free"),
+        f"{case.function or 'SLUB'} is the messenger",
+        (REPEAT,),
+    )
 
 
 def _of(case: Case) -> str:
