@@ -67,7 +67,12 @@ TRACE = "Call Trace:\n dump_stack_lvl+0x4/0x5\n {}\n demo_ioctl+0x2/0x3 [demo]\n
             "BUG: scheduling while atomic",
             "sleep_in_atomic",
         ),
-        ("UBSAN: array-index-out-of-bounds in drivers/demo.c:12:4", "ubsan_epilogue+0x1/0x2", "UBSAN", "out_of_bounds"),
+        (
+            "UBSAN: array-index-out-of-bounds in drivers/demo.c:12:4",
+            "ubsan_epilogue+0x1/0x2",
+            "UBSAN: array-index-out-of-bounds",
+            "out_of_bounds",
+        ),
         (
             "foo invoked oom-killer: gfp_mask=0x100cca(GFP_HIGHUSER_MOVABLE), order=0",
             "__alloc_pages+0x1/0x2",
@@ -77,7 +82,7 @@ TRACE = "Call Trace:\n dump_stack_lvl+0x4/0x5\n {}\n demo_ioctl+0x2/0x3 [demo]\n
         (
             "WARNING: possible circular locking dependency detected\nstack backtrace:",
             "__lock_acquire+0x1/0x2",
-            "lockdep report",
+            "possible deadlock",
             "deadlock",
         ),
     ],

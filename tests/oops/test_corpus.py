@@ -52,6 +52,34 @@ def test_causes(found: dict[str, list[Explanation]], stated: bool, first_share: 
     assert len(sure_and_wrong) <= 0.03 * len(labelled), sure_and_wrong
 
 
+INDEX_CLASSES = {
+    "alloc_failure_order_n": {"alloc_failure"},
+    "ascii_overwrite": {"text_overwrite"},
+    "bad_page_state": {"bad_page"},
+    "hw_bitflip_suspect": {"bit_flip"},
+    "invalid_control_flow": {"bad_call"},
+    "null_or_err_pointer": {"null_pointer", "err_pointer"},
+    "vmalloc_space_exhausted": {"vmalloc_exhausted"},
+    "wrong_cache_or_bad_pointer_freed": {"bad_free"},
+}
+"""What the automatic classes of the folder's index are called here, where the names differ."""
+
+
+def test_causes_by_the_automatic_labels(found: dict[str, list[Explanation]], shared: Path) -> None:
+    """The index has a class for each log, made from its words; `cause_reason` says where the labels differ."""
+    index = json.loads((shared / "oops/index.json").read_text())
+    labelled = {
+        each["file"].removesuffix(".txt"): INDEX_CLASSES.get(each["symptom_class"], {each["symptom_class"]})
+        for each in index
+        if each["symptom_class"] not in ("other", "kasan_other")
+    }
+    causes = {name: each.causes if (each := main_of(found[name])) else [] for name in labelled}
+    first = [name for name, wanted in labelled.items() if set(causes[name][:1]) & wanted]
+    second = [name for name, wanted in labelled.items() if set(causes[name][:2]) & wanted]
+    assert len(first) >= 0.7 * len(labelled)
+    assert len(second) >= 0.85 * len(labelled)
+
+
 def test_corrections_have_reasons() -> None:
     assert all(label["title_reason"] for label in LABELS.values() if "title_corrected" in label)
     assert all(label["cause_reason"] for label in LABELS.values() if "cause_reason" in label)

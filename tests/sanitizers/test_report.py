@@ -140,7 +140,7 @@ def test_a_source_line_is_a_site_too() -> None:
         (Fault(GP, 0, 0xA242CBCD176CEF9B), Kind.WILD_POINTER),
         (Fault(GP, 0, 0x6B6B6B6B6B6B6B6B), Kind.USE_AFTER_FREE),
         (Fault(GP, 0, 0x6B6B6B6B6B6B6B8B), Kind.USE_AFTER_FREE),
-        (Fault(GP, 0, 0xDEAD000000000108), Kind.WILD_POINTER),
+        (Fault(GP, 0, 0xDEAD000000000108), Kind.USE_AFTER_FREE),
         (Fault(12, 0, 0), Kind.WILD_POINTER),
         (Fault(DE), Kind.BUG),
         (Fault(UD), Kind.BUG),

@@ -73,13 +73,13 @@ _LIBRARY = r"""
     arch_atomic\w* test_and_\w+ copy_(?:to|from)_(?:user|iter)\w* _copy_(?:to|from)_\w+ csum_partial\w*
     put_user\w* get_user\w* clear_user\w*
 """
-_TOOLS = re.compile(
-    "|".join(
-        pattern
-        for group in (_REPORTING, _SANITIZERS, _ALLOCATORS, _PAGES, _LOCKS, _SCHEDULER, _LIBRARY)
-        for pattern in group.split()
-    )
-)
+_ALL = [
+    pattern
+    for group in (_REPORTING, _SANITIZERS, _ALLOCATORS, _PAGES, _LOCKS, _SCHEDULER, _LIBRARY)
+    for pattern in group.split()
+]
+_NAMES = frozenset(pattern for pattern in _ALL if pattern.isidentifier())
+_PATTERNS = re.compile("|".join(pattern for pattern in _ALL if not pattern.isidentifier()))
 
 
 def bare(name: str) -> str:
@@ -98,4 +98,4 @@ def blamed(frames: list[Frame]) -> str:
 
 def is_tool(name: str) -> bool:
     """Whether *name* is code that stands in everybody's traces."""
-    return _TOOLS.fullmatch(name) is not None
+    return name in _NAMES or _PATTERNS.fullmatch(name) is not None

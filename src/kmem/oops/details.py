@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kmem.oops import frames
-from kmem.oops.patterns import ALLOC_START, FACT_PATTERNS, FAULTS, FREE_START, NEEDLES, OTHER_START, TRACE_START
+from kmem.oops.patterns import ALLOC_START, FAULTS, FREE_START, NEEDLES, OTHER_START, TRACE_START, fact_pattern
 from kmem.oops.report import Code, Fact, Report
 
 _X86_REG = re.compile(
@@ -125,7 +125,7 @@ class _State:
     def facts(self, text: str, line: int) -> None:
         for name, needle in NEEDLES.items():
             if needle in text:
-                found = FACT_PATTERNS[name].search(text)
+                found = fact_pattern(name).search(text)
                 if found:
                     values = {key: value for key, value in found.groupdict().items() if value is not None}
                     self.report.facts.setdefault(name, []).append(Fact(line, values))

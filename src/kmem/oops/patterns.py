@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 
@@ -238,7 +239,12 @@ FACTS = {
 }
 """Patterns of single lines, by the name under which `Report.facts` keeps them."""
 
-FACT_PATTERNS = {name: re.compile(pattern) for name, pattern in FACTS.items()}
+
+@cache
+def fact_pattern(name: str) -> re.Pattern[str]:
+    """The compiled pattern of the fact *name*; most logs need few of them."""
+    return re.compile(FACTS[name])
+
 
 NEEDLES = {
     "kasan": "BUG: KAS",

@@ -237,14 +237,20 @@ def classify(
         if code & PF_PROT and code & PF_WRITE:
             tables = is_page_table is not None and is_page_table(address)
             return Kind.PAGE_TABLE_WRITE if tables else Kind.READ_ONLY_WRITE
-    return Kind.USE_AFTER_FREE if abs(address - POISON_FREE_WORD) < POISON_REACH else Kind.WILD_POINTER
+    stale = abs(address - POISON_FREE_WORD) < POISON_REACH or _deleted(address)
+    return Kind.USE_AFTER_FREE if stale else Kind.WILD_POINTER
+
+
+def _deleted(address: int) -> bool:
+    """Whether *address* was computed from an entry after ``list_del()``, from whose list it was used all the same."""
+    return abs(address - LIST_POISON1) < POISON_REACH
 
 
 def origin(address: int, regions: Regions) -> str:
     """Where a bad address points, or what it was computed from, in words."""
     if abs(address - POISON_FREE_WORD) < POISON_REACH:
         return "computed from the poison of a freed object"
-    if 0 <= address - LIST_POISON1 < POISON_REACH:
+    if _deleted(address):
         return "computed from a list entry after list_del()"
     return region(address, regions)
 
