@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kmem.oops.explain import explain
@@ -78,3 +80,10 @@ def test_without_the_random_number_nothing_is_claimed() -> None:
     each = explain(oops("6.1.0", HARDENED, decoded(0xD), R09=OBJECT))[0]
     assert each.verdict.cause == "freelist_corruption"
     assert "was overwritten with 0xd" not in told(oops("6.1.0", HARDENED, decoded(0xD), R09=OBJECT))
+
+
+def test_a_real_load_whose_sum_is_made_by_an_add() -> None:
+    excerpt = (Path(__file__).parent / "excerpts/zfs15745.txt").read_text()
+    text = told(excerpt.partition("\n\n")[2])
+    assert "object = rdi = 0xffff8b016e31a4cf, s->offset = 0x10, s = r12 = 0xffff8b1300042400" in text
+    assert "overwritten (it led to 0xffff8b016e31a4cf)" in text

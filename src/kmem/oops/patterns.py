@@ -145,8 +145,8 @@ END = re.compile(r"---\[ end trace|^={20,}$|---\[ end Kernel")
 FACTS = {
     "kasan": r"BUG: KAS[Aa][Nn]: (?P<what>[\w -]+?) (?:in (?P<where>\S+)|on address)"
     r"(?:.* at addr (?P<addr>[0-9a-f]{1,16}))?",
-    "access": r"(?P<rw>Read|Write) of size (?P<size>\d{1,20})(?: at addr (?P<addr>[0-9a-f]{1,16}))?"
-    r"(?: by task (?P<task>.*))?",
+    "access": r"(?P<rw>Read|Write)(?: of size (?P<size>\d{1,20}))?(?: at addr (?P<addr>[0-9a-f]{1,16}))?"
+    r" by task (?P<task>.*)",
     "kfence": r"BUG: KFENCE: (?P<what>[\w -]+?) in (?P<where>\S+)",
     "kfence-object": r"kfence-#\d+ ?[:\[ ].*?size=(?P<size>\d{1,20}), cache=(?P<cache>[\w.:-]+)",
     "kfence-distance": r"\((?P<n>\d{1,20})B (?P<side>left|right) of kfence",
@@ -248,7 +248,7 @@ def fact_pattern(name: str) -> re.Pattern[str]:
 
 NEEDLES = {
     "kasan": "BUG: KAS",
-    "access": " of size ",
+    "access": " by task ",
     "kfence": "KFENCE: ",
     "kfence-object": "kfence-#",
     "kfence-distance": "of kfence",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,8 +17,8 @@ JOINED = 300
 _PREFIX = re.compile(
     r"""\s*(?:
       (?:\d+[:-](?=[A-Z]))?
-        (?:[^\W\d]{2,5}\.?\ +\d+\ \d\d:\d\d:\d\d
-        | \d\d:\d\d:\d\d(?=\ \[)
+        (?:[^\W\d]{2,5}\.?\ +\d+\ \d\d:\d\d:\d\d(?:\.\d{1,9})?
+        | \d\d:\d\d:\d\d(?:\.\d{1,9})?(?=\ +[\[<])
         | \d{4}[-/]\d\d[-/]\d\d[T\ ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)
         (?:\ \S+\ kernel:)?\ ?
     | (?:\S+\ )?kernel:\ (?=\S|\ )
@@ -27,6 +28,9 @@ _PREFIX = re.compile(
     | `(?=\[\ *\d)
     | \[[^\]\s]+@[^\]]{1,60}\][\#\$]\ (?=\[)
     | \d+\.\d{6}\]\ ?
+    | \[\ *\+\d+\.\d{6}\]\ ?
+    | (?:\|\ +){1,4}(?=[\d\[])
+    | \d,\d+,\d+,-;
     | \[\ *\d+\.\d+(?:,\d+)?\](?:\[\ *[TC]\d+\])?(?:\ @\d+)?(?:\ ?[A-Za-z0-9_-]+\ kernel:)?\ ?
     | \S{1,40}\ login:\ (?=\S)
     | \*\*\ \d+\ printk\ messages\ dropped\ \*\*\ ?
@@ -35,6 +39,7 @@ _PREFIX = re.compile(
     )""",
     re.VERBOSE,
 )
+_STAMP = re.compile(r"\[ {0,8}(\d{1,9}\.\d{6})\]")
 _CALLER = re.compile(r"\[\s*([TC]\d+)\]")
 _STAMP_INSIDE = re.compile(r"(?<=\S)\s*(?=\[\s*\d{1,7}\.\d{6}\](?:\[\s*[TC]\d+\])?\s)")
 _LEVEL_INSIDE = re.compile(r"<\d>(?=BUG|WARNING|Unable|general|Oops|Kernel|kernel)")
@@ -77,7 +82,14 @@ def lines(log: str) -> list[Line]:
         for part in _parts(raw):
             text, caller = _strip(part)
             result.append(Line(number, text, caller))
-    return result
+    return result[::-1] if _runs_backwards(log) else result
+
+
+def _runs_backwards(log: str) -> bool:
+    """Whether the newest line stands first, as some viewers of logs list them."""
+    stamps = [float(found[1]) for found in _STAMP.finditer(log[:200_000])]
+    falls = sum(after < before for before, after in itertools.pairwise(stamps))
+    return len(stamps) > 4 and falls * 10 >= (len(stamps) - 1) * 9
 
 
 def _parts(raw: str) -> Iterator[str]:

@@ -39,12 +39,14 @@ def _function(report: Report) -> str:
         return bare(report.value("wanted-lock", "where"))
     if report.kind == "kcsan":
         return bare(re.split(r"\W", report.value("kcsan", "where"), maxsplit=1)[0])
+    if report.pc is None and report.regs.get("pc") == 0 and not reliable and report.lr is not None:
+        return blamed([report.lr])
     if report.kind in ("slub", "slab-corruption"):
         return blamed(reliable) or blamed(report.free_frames) or blamed(report.alloc_frames)
     if report.pc is not None and report.kind not in ("warning", "bug", "list", "refcount", "odebug", "usercopy"):
         return blamed([report.pc, *reliable])
     if report.kind in ("alloc-failure", "vmap-failure", "sleep"):
-        return blamed(reliable) or blamed(report.frames) or (bare(reliable[-1].name) if reliable else "")
+        return blamed(reliable) or blamed(report.frames)
     where = report.value("warn-at", "where").split("+")[0].removesuffix("()")
     warned = [Frame(0, where, None, None, "", True, "", "")] if where else []
     return blamed([*warned, *([report.pc] if report.pc else []), *reliable])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kmem.oops.rules.base import CERTAIN, FREERS, LIKELY, POSSIBLE, REPEAT, WEAK, Case, Finding, rule
-from kmem.oops.rules.freelist import cache_of, cpu_interrupts, stored_word
+from kmem.oops.rules.freelist import cache_of, cpu_interrupts, load_of, stored_word
 
 
 @rule(9, "fault at the free-pointer load")
@@ -45,9 +45,11 @@ def freelist(case: Case) -> Finding | None:
     cache = cache_of(case)
     name = cache.name if cache else "the cache"
     sure = CERTAIN if trap is not None and trap.index and cache else LIKELY
+    load = load_of(case)
     bad = case.base[1] if trap is not None and trap.memory and case.base else case.real_address
+    bad = load.object if load is not None and load.object is not None else bad
     at_word = "The first word" if cache and cache.offset == 0 else "The free pointer"
-    known = trap is not None and trap.memory
+    known = trap is not None and trap.memory and not (load is not None and load.hardened)
     value = "" if case.meaning(bad).kind == "noncanonical" else f" with {bad:#x}" if known else f" (it led to {bad:#x})"
     verdict = (
         f"{at_word} of a free object of {name} was overwritten{value} before the previous allocation from {name} "

@@ -4,6 +4,7 @@ what a hardened free pointer was before it was decoded.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from kmem.oops import gfp
@@ -63,6 +64,8 @@ class Load(NamedTuple):
 
     expression: str
     """``*(void **)(object + s->offset)`` with the registers that stand for its parts."""
+    object: int | None
+    """Where the free list led to: a free object, if the list were whole."""
     hardened: bool
     """Whether the code decodes what it loads (CONFIG_SLAB_FREELIST_HARDENED)."""
     size: int | None
@@ -83,22 +86,24 @@ def load_of(case: Case) -> Load | None:
     x86-64 and arm64, 2.6.39 to 6.18: ``mov r, [object + offset]`` after ``mov offset, [s + 0x28]``.
     """
     trap, code = case.trap, case.code
-    if code is None or trap is None or not trap.memory or not trap.index or trap.store or not case.in_allocator:
+    if code is None or trap is None or not trap.memory or trap.store or not case.in_allocator:
         return None
     if case.report.arch not in ("x86-64", "arm64") or case.report.version == (0, 0):
         return None
     members = next(members for before, members in _MEMBERS if case.report.version < before)
     loads = [step for step in code.before() if step.memory and not step.store and step.base and not step.index]
-    for base, index in ((trap.base, trap.index), (trap.index, trap.base)):
+    for base, index, summed in _terms(trap, code.before()):
         source = next((step for step in reversed(loads) if _same(step.target, index)), None)
         if source is None or members.get(source.offset) != "offset":
             continue
         object_, offset, cache = (register(case.report, name) for name in (base, index, source.base))
+        if summed and object_ is not None and offset is not None:
+            offset -= object_
         values = [
-            f"{what} = {name}{f' = {value:#x}' if value is not None else ''}"
+            " = ".join(filter(None, (what, name, "" if value is None else f"{value:#x}")))
             for what, name, value in (
                 ("object", base, object_),
-                ("s->offset", index, offset),
+                ("s->offset", "" if summed else index, offset),
                 ("s", source.base, cache),
             )
         ]
@@ -110,8 +115,21 @@ def load_of(case: Case) -> Load | None:
             ),
             None,
         )
-        return Load(f"*(void **)(object + s->offset) with {', '.join(values)}", _decodes(code.steps), size)
+        return Load(f"*(void **)(object + s->offset) with {', '.join(values)}", object_, _decodes(code.steps), size)
     return None
+
+
+def _terms(trap: Step, before: list[Step]) -> list[tuple[str, str, bool]]:
+    """Object and offset, by the registers that the trapping load adds: in its address, or with an ``add`` before it,
+    which leaves the sum in the offset's register (then the third is true).
+    """
+    if trap.index:
+        return [(trap.base, trap.index, False), (trap.index, trap.base, False)]
+    for step in reversed(before):
+        found = re.fullmatch(r"add (\w+), (?:(\w+), )?(\w+)", step.text)
+        if found and _same(found[1], trap.base):
+            return [(found[3], trap.base, True)]
+    return []
 
 
 def _same(one: str, other: str) -> bool:

@@ -13,6 +13,17 @@ def corrupted_list(case: Case) -> Finding | None:
     initialised; a random value is memory that was freed and reused.
     """
     report = case.report
+    if report.kind == "bug" and case.function.startswith(("__list_add_valid", "__list_del_entry_valid")):
+        return Finding(
+            7,
+            "list_corruption",
+            LIKELY,
+            f"{case.function}() stopped the kernel: a linked list is damaged; the line that says how is missing",
+            case.fault_lines,
+            ("use_after_free", "uninitialised"),
+            "the list function only checked",
+            ('find the line with "list_add corruption" or "list_del corruption" above this report',),
+        )
     if report.kind != "list":
         return None
     found = report.value("list", "was")
