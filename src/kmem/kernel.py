@@ -89,6 +89,7 @@ class Kernel:
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
         self.mm.warn = lambda where, message: self.warn_at(places.PLACES[where], message)
+        self.mm.printk, self.mm.dump_stack, self.mm.hash_pointer = self.printk, self.dump_stack, self.hash_pointer
         nesting = self.task + self.layout["task_struct"].offset("rcu_read_lock_nesting")
         self.context.rcu_depth = lambda: self.mem.s32(nesting)
         self.mm.sleep_forbidden, self.mm.might_sleep = self.context.sleep_forbidden, self.context.on_sleep
@@ -290,6 +291,27 @@ class Kernel:
         self.drain()
         self.site.kernel_bug(file, line, function)
         raise TaskDied
+
+    def called_by(self, slug: str) -> None:
+        """The kernel function of this `KernelText.caller` is the one that allocates next."""
+        from kmem.kapi.kernel_text import kernel_text
+
+        site = kernel_text(self.release.name).caller(slug)
+        if site and self.kallsyms.address(site.function) is None:
+            self.kallsyms.add(site.function, site.address - site.offset, site.size)
+        self.mm.core.private.call_site = site.address if site else 0
+
+    def hash_pointer(self, addr: int) -> str:
+        """``%p``."""
+        from kmem.kapi.printf_spec import Spec
+        from kmem.kapi.vsprintf_pointer import default_pointer
+
+        return default_pointer(self, addr, Spec()).decode()
+
+    def flush_tlb(self) -> None:
+        """The CPU forgets the translations that it remembers."""
+        if self._executor:
+            self._executor.cpu.flush_tlb()
 
     def panic(self, message: str) -> NoReturn:
         """``panic()``: the machine stops."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from random import Random
 from typing import Any, NoReturn
 
@@ -208,9 +208,54 @@ class FakeMm:
     def vfree(self, p: int) -> None:
         self._log("vfree", p)
 
-    def vmap(self, pages: Sequence[int], flags: int, prot: int) -> int:
-        self._log("vmap", list(pages), flags, prot)
-        return self.allocate(PAGE * len(pages), PAGE)
+    def vmalloc_huge(self, size: int, gfp: int = 0xCC0) -> int:
+        self._log("vmalloc_huge", size, gfp)
+        return self.allocate(size, PAGE)
+
+    def vmalloc_user(self, size: int) -> int:
+        self._log("vmalloc_user", size)
+        return self.allocate(size, PAGE)
+
+    def vmalloc_32(self, size: int) -> int:
+        self._log("vmalloc_32", size)
+        return self.allocate(size, PAGE)
+
+    def vmalloc_32_user(self, size: int) -> int:
+        self._log("vmalloc_32_user", size)
+        return self.allocate(size, PAGE)
+
+    def vfree_atomic(self, p: int) -> None:
+        self._log("vfree_atomic", p)
+
+    def run_work(self) -> None:
+        self._log("run_work")
+
+    def vmap_array(self, pages: int, count: int, flags: int, prot: int) -> int:
+        self._log("vmap_array", pages, count, flags, prot)
+        return self.allocate(PAGE * count, PAGE)
+
+    def vmap_pfn(self, pfns: int, count: int, prot: int) -> int:
+        self._log("vmap_pfn", pfns, count, prot)
+        return self.allocate(PAGE * count, PAGE)
+
+    def vm_map_ram(self, pages: int, count: int, node: int = -1) -> int:
+        self._log("vm_map_ram", pages, count, node)
+        return self.allocate(PAGE * count, PAGE)
+
+    def vm_unmap_ram(self, p: int, count: int) -> None:
+        self._log("vm_unmap_ram", p, count)
+
+    def vm_unmap_aliases(self) -> None:
+        self._log("vm_unmap_aliases")
+
+    def is_vmalloc_or_module_addr(self, p: int) -> bool:
+        return p >= 0xFFFFC90000000000
+
+    def lookup_address(self, p: int) -> tuple[int, int]:
+        return 0, 0
+
+    def vmalloc_to_pfn(self, p: int) -> int:
+        return 0
 
     def vunmap(self, p: int) -> None:
         self._log("vunmap", p)
@@ -238,8 +283,8 @@ class FakeMm:
     def page_to_pfn(self, page: int) -> int:
         return (page - BASE - SIZE // 2) // 64
 
-    def ioremap(self, phys: int, size: int) -> int:
-        self._log("ioremap", phys, size)
+    def ioremap(self, phys: int, size: int, pcm: int = 2) -> int:
+        self._log("ioremap", phys, size, pcm)
         return self.allocate(size, PAGE)
 
     def iounmap(self, p: int) -> None:

@@ -32,9 +32,10 @@ CACHE = BASE + 64
         ("vmalloc_node", (5000, 1), ("vmalloc", 5000, GFP_KERNEL, 1)),
         ("vzalloc_node", (5000, 1), ("vmalloc", 5000, GFP_KERNEL | GFP_ZERO, 1)),
         ("__vmalloc", (5000, 0x820), ("vmalloc", 5000, 0x820, -1)),
-        ("vmalloc_huge", (5000, 0x820), ("vmalloc", 5000, 0x820, -1)),
-        ("vmalloc_user", (5000,), ("vmalloc", 5000, GFP_KERNEL | GFP_ZERO, -1)),
-        ("vmalloc_32", (5000,), ("vmalloc", 5000, GFP_KERNEL | GFP_DMA32, -1)),
+        ("vmalloc_huge", (5000, 0x820), ("vmalloc_huge", 5000, 0x820)),
+        ("vmalloc_user", (5000,), ("vmalloc_user", 5000)),
+        ("vmalloc_32", (5000,), ("vmalloc_32", 5000)),
+        ("vmalloc_32_user", (5000,), ("vmalloc_32_user", 5000)),
         ("vmalloc_array", (10, 500), ("vmalloc", 5000, GFP_KERNEL, -1)),
         ("vcalloc", (10, 500), ("vmalloc", 5000, GFP_KERNEL | GFP_ZERO, -1)),
         ("__vmalloc_array", (10, 500, 0x820), ("vmalloc", 5000, 0x820, -1)),
@@ -48,9 +49,9 @@ CACHE = BASE + 64
         ("get_zeroed_page", (GFP_KERNEL,), ("get_free_pages", GFP_KERNEL | GFP_ZERO, 0)),
         ("__alloc_percpu", (64, 8), ("alloc_percpu", 64, 8, GFP_KERNEL)),
         ("__alloc_percpu_gfp", (64, 8, 0x820), ("alloc_percpu", 64, 8, 0x820)),
-        ("ioremap", (0xFEE00000, 4096), ("ioremap", 0xFEE00000, 4096)),
-        ("ioremap_wc", (0xFEE00000, 4096), ("ioremap", 0xFEE00000, 4096)),
-        ("ioremap_prot", (0xFEE00000, 4096, 1), ("ioremap", 0xFEE00000, 4096)),
+        ("ioremap", (0xFEE00000, 4096), ("ioremap", 0xFEE00000, 4096, 2)),
+        ("ioremap_wc", (0xFEE00000, 4096), ("ioremap", 0xFEE00000, 4096, 1)),
+        ("ioremap_prot", (0xFEE00000, 4096, 0x98), ("ioremap", 0xFEE00000, 4096, 4)),
         ("bitmap_zalloc", (65, GFP_KERNEL), ("kmalloc", 16, GFP_KERNEL | GFP_ZERO, -1, CALLER)),
         ("bitmap_alloc_node", (64, GFP_KERNEL, 1), ("kmalloc", 8, GFP_KERNEL, 1, CALLER)),
         ("mempool_alloc_slab", (GFP_KERNEL, CACHE), ("kmem_cache_alloc", CACHE, GFP_KERNEL, -1)),
@@ -81,7 +82,7 @@ def test_an_allocation_asks_the_mm(name: str, args: tuple[int, ...], call: tuple
         ("kmem_cache_shrink", (CACHE,), [("kmem_cache_shrink", CACHE)]),
         ("vfree", (0,), [("vfree", 0)]),
         ("vunmap", (7,), [("vunmap", 7)]),
-        ("vm_unmap_ram", (7, 1), [("vunmap", 7)]),
+        ("vm_unmap_ram", (7, 1), [("vm_unmap_ram", 7, 1)]),
         ("kvfree", (7,), [("kvfree", 7)]),
         ("__free_pages", (7, 3), [("free_pages", 7, 3)]),
         ("mempool_free_pages", (7, 3), [("free_pages", 7, 3)]),
@@ -181,8 +182,8 @@ def test_vmap_takes_an_array_of_pages(k: FakeHost) -> None:
     k.run("vmap", pages, 3, 4, 0x8000000000000163)
     k.run("vm_map_ram", pages, 2, -1)
     assert k.mm.calls == [
-        ("vmap", [11, 22, 33], 4, 0x8000000000000163),
-        ("vmap", [11, 22], 4, 0x8000000000000163),
+        ("vmap_array", pages, 3, 4, 0x8000000000000163),
+        ("vm_map_ram", pages, 2, -1),
     ]
 
 

@@ -94,6 +94,8 @@ def settle(mm: BootedMm) -> dict[str, object]:
             free += int(sl.objects - sl.inuse)
             link = link.next
         objects[view.cache_name(s)] = int(n.total_objects) - free
+    reserve = view.kdata.ne_fit_preload_node  # one of each CPU, taken or not
+    objects["vmap_area"] -= sum(bool(reserve[cpu]) for cpu in range(view.kdata.nr_cpu_ids))
     areas = [(u64(va.va_start), u64(va.va_end)) for va in view.vmap_areas()]
     return {
         "pages": mm.zone_free(),

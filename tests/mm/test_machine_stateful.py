@@ -135,7 +135,7 @@ class WholeMachine(RuleBasedStateMachine):
             for one in self.live:
                 self._free(*one)
             expect_consistent(self.mm)
-            assert self.mm.upcalls.keys() <= {"UP_SLAB_TRACK", "UP_OUT_OF_MEMORY", "UP_ALLOC_FAILED"}
+            assert self.mm.upcalls.keys() <= {"UP_SLAB_TRACK", "UP_OUT_OF_MEMORY", "UP_ALLOC_FAILED", "UP_TLB_FLUSH"}
             self.mm.ram.close()
 
 

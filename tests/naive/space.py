@@ -40,3 +40,52 @@ class AddressSpace:
     def purge(self) -> None:
         """What waits is free now."""
         self.lazy.clear()
+
+
+class Blocks:
+    """One CPU's blocks of 256 pages that small mappings are cut from, in powers of two, never the same place twice."""
+
+    PAGES, LARGEST = 256, 64
+
+    def __init__(self, space: AddressSpace) -> None:
+        self.space = space
+        self.cut: dict[int, int] = {}
+        """Pages handed out of each block, in the order in which the blocks were made."""
+        self.back: dict[int, int] = {}
+
+    def map(self, count: int, addr: int) -> None:
+        """*count* pages were mapped at *addr*: in the first block with room for them, else in a new one, which may lie
+        anywhere that is free and aligned.
+        """
+        if count > self.LARGEST:
+            assert addr == self.space.lowest(count * PAGE)
+            self.space.take(addr, count * PAGE)
+            return
+        pages = 1 << (count - 1).bit_length()
+        for start, used in self.cut.items():
+            if self.PAGES - used >= pages:
+                assert addr == start + used * PAGE
+                self.cut[start] += pages
+                return
+        assert addr % (self.PAGES * PAGE) == 0
+        self.space.take(addr, self.PAGES * PAGE)
+        self.cut[addr], self.back[addr] = pages, 0
+
+    def unmap(self, addr: int, count: int) -> None:
+        """A mapping is gone."""
+        if count > self.LARGEST:
+            self.space.give(addr)
+            return
+        start = addr - addr % (self.PAGES * PAGE)
+        self.back[start] += 1 << (count - 1).bit_length()
+        if self.back[start] == self.PAGES:
+            self._drop(start)
+
+    def purge(self) -> None:
+        """Blocks of which all that was handed out has come back go."""
+        for start in [start for start, used in self.cut.items() if used == self.back[start]]:
+            self._drop(start)
+
+    def _drop(self, start: int) -> None:
+        del self.cut[start], self.back[start]
+        self.space.give(start)

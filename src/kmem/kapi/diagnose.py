@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from kmem.abi import gfp, page_flags
 from kmem.lib.cstruct import u64
 from kmem.mm import codes, places, slub_report
-from kmem.mm.codes import EXCEEDS, NO_AREA
+from kmem.mm.codes import EXCEEDS, NO_AREA, NO_AREA_RETRYING, NO_SPACE
 from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, slab, track
 from kmem.mm.slub_report import AllocationFailure, CacheGeometry, SlabReport, SlabValues, Track
+from kmem.mm.vm_flags import MEMTYPE_CONFLICT, MEMTYPE_FREE_INVALID, MEMTYPE_RESERVE_FAILED
 
 if TYPE_CHECKING:
     from kmem.kapi.logbuf import LogBuf
@@ -44,6 +45,12 @@ _KINDS = {
     codes.REPORT_INVALID_POINTER: "invalid-free",
     codes.REPORT_REMAINING: "leak",
 }
+_CATTR_NAMES = ("write-back", "write-combining", "uncached-minus", "uncached", "write-through", "write-protected")
+_WARNINGS = {
+    places.VFREE_BAD_ADDRESS: "Trying to vfree() bad address ({})\n",
+    places.VFREE_NONEXISTENT: "Trying to vfree() nonexistent vm area ({})\n",
+}
+"""What a WARN says besides its place."""
 _FRAMES = {
     codes.REPORT_LEFT_REDZONE: "@left-redzone",
     codes.REPORT_RIGHT_REDZONE: "@right-redzone",
@@ -72,7 +79,8 @@ class Host(Protocol):
     def stack_lines(self, through: str = "") -> Iterable[Line]: ...
     def comm(self) -> str: ...
     def serving(self) -> str: ...
-    def warn_at(self, place: places.Place) -> None: ...
+    def warn_at(self, place: places.Place, message: str = "") -> None: ...
+    def flush_tlb(self) -> None: ...
     def warn(self, file: str, line: int, function: str, message: str = "", *, once: bool = False) -> None: ...
     def bug(self, file: str, line: int, function: str) -> NoReturn: ...
     def run_ctor(self, ctor: int, obj: int) -> None: ...
@@ -102,6 +110,8 @@ class Diagnose:
             codes.UP_WRONG_CACHE: self._wrong_cache,
             codes.UP_BAD_PAGE: self._bad_page,
             codes.UP_EVENTS_FULL: self._events_full,
+            codes.UP_TLB_FLUSH: self._tlb_flush,
+            codes.UP_MEMTYPE: self._memtype,
         }
         self.drain: Callable[[], None] = lambda: None
 
@@ -124,8 +134,26 @@ class Diagnose:
     def _cache_flags(self, name: int, flags: int, c: int, d: int) -> int:
         return self.k.mm.config.kmem_cache_flags(self.k.mm.view.string(name), flags)
 
+    def _tlb_flush(self, start: int, end: int, c: int, d: int) -> int:
+        self.k.flush_tlb()
+        return 0
+
+    def _memtype(self, what: int, start: int, end: int, types: int) -> int:
+        """What arch/x86/mm/pat/memtype.c says of types of caching that do not agree."""
+        one, other = _CATTR_NAMES[types >> 8], _CATTR_NAMES[types & 0xFF]
+        task = f"{self.k.comm()}:97"
+        span = f"[mem {start:#010x}-{end - 1:#010x}]"
+        text = {
+            MEMTYPE_CONFLICT: f"{task} conflicting memory types {start:x}-{end:x} {one}<->{other}",
+            MEMTYPE_RESERVE_FAILED: f"memtype_reserve failed {span}, track {one}, req {other}",
+            MEMTYPE_FREE_INVALID: f"{task} freeing invalid memtype {span}",
+        }[what]
+        self.print([(6, f"x86/PAT: {text}")])
+        return 0
+
     def _warn(self, where: int, a: int, b: int, d: int) -> int:
-        self.k.warn_at(places.PLACES[where])
+        message = _WARNINGS.get(where)
+        self.k.warn_at(places.PLACES[where], message.format(self.k.mm.hash_pointer(u64(a))) if message else "")
         return 0
 
     def _bug(self, where: int, a: int, b: int, d: int) -> int:
@@ -160,11 +188,18 @@ class Diagnose:
     def _vmalloc_failed(self, why: int, size: int, mask: int, node: int) -> int:
         if why == EXCEEDS:
             message = slub_report.vmalloc_exceeds(u64(size))
-        elif why == NO_AREA:
-            message = slub_report.vmalloc_no_area(size)
+        elif why == NO_SPACE:
+            self.print([(4, f"vmap allocation for size {size} failed: use vmalloc=<size> to increase size")])
+            return 0
+        elif why in (NO_AREA, NO_AREA_RETRYING):
+            message = slub_report.vmalloc_no_area(size, nofail=why == NO_AREA_RETRYING)
         else:
             message = slub_report.vmalloc_no_pages(size, 0)
         self._failure(message, mask, "__vmalloc_node_range")
+        if why == NO_AREA_RETRYING:
+            self._starved += 1
+            if self._starved > STARVED_LIMIT:
+                self.k.starved(STARVED_LIMIT)
         return 0
 
     def _out_of_memory(self, mask: int, order: int, node: int, d: int) -> int:

@@ -14,7 +14,7 @@ from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, START_KERNEL_MAP
 from kmem.errors import UnsupportedSymbol
 from kmem.kapi.bind import Bound
 from kmem.kapi.host import Call, Stuck
-from kmem.lib.cstruct import CoreFault
+from kmem.lib.cstruct import CoreFault, u64
 from kmem.machine import regs as x86
 from kmem.machine.cpu import Cpu, Faulted, Outcome, OutOfBudget, Returned, Stopped
 from kmem.machine.fault import GP, PF, UD, AccessFault, Fault, Regs
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from kmem.modules.module import Module
 
 THREAD_SIZE = 16 << 10
+IRQ_STACK = 0x2000
+"""``irq_stack_backing_store``, in the static per-cpu data."""
 COMMON_TEXT = KERNEL_TEXT + TEXT_SIZE - (2 << 20)
 """Where the common code of all traps lies: inside the text mapping, behind the real kernel's text."""
 MASK = (1 << 64) - 1
@@ -49,6 +51,7 @@ class Host(Protocol):
 
     def module_at(self, addr: int) -> Module | None: ...
     def drain(self) -> None: ...
+    def called_by(self, slug: str) -> None: ...
     def finding(self, kind: str, message: str, **facts: object) -> None: ...
     def report_fault(self, fault: Fault, in_mm: bool) -> None: ...
     def report_ud2(self, fault: Fault) -> bool: ...
@@ -72,8 +75,11 @@ class Executor:
         )
         at = COMMON_TEXT - START_KERNEL_MAP
         k.mm.ram.mem[at : at + len(self.traps.code)] = self.traps.code
-        for _ in range(k.mm.config.cpus):  # interrupt stacks come first (irq_init_percpu_irqstack)
-            core.k_vmalloc(THREAD_SIZE, 4096, 0xCC0, 0, -1)
+        for cpu in range(k.mm.config.cpus):  # interrupt stacks come first
+            k.called_by("irq-stack")
+            backing = u64(k.mm.view.per_cpu_offset(cpu)) + IRQ_STACK
+            k.mm.vmap([k.mm.virt_to_page(backing + at) for at in range(0, THREAD_SIZE, 4096)])
+        k.called_by("thread-stack")
         self.stack = core.k_vmalloc(THREAD_SIZE, THREAD_SIZE, 0xCC0, 0, -1)
         while True:  # no hole below the stack: its guard page must be nobody else's
             filler = core.k_vmalloc(4096, 4096, 0xCC0, 0, -1)

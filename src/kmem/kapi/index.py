@@ -7,7 +7,8 @@ from __future__ import annotations
 
 NAMES = {
     "address": """
-__virt_addr_valid
+__default_kernel_pte_mask __supported_pte_mask __virt_addr_valid cachemode2protval lookup_address pgprot_writecombine
+pgprot_writethrough
 """,
     "bitmap": """
 __bitmap_and __bitmap_andnot __bitmap_clear __bitmap_complement __bitmap_equal __bitmap_intersects __bitmap_or
@@ -196,9 +197,10 @@ __memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup memdup_user memdup
 guid_gen guid_null guid_parse uuid_gen uuid_is_valid uuid_null uuid_parse
 """,
     "vmalloc": """
-__vcalloc __vmalloc __vmalloc_array is_vmalloc_addr kvfree kvfree_sensitive kvmalloc_node kvrealloc vcalloc vfree
-vm_map_ram vm_unmap_aliases vm_unmap_ram vmalloc vmalloc_32 vmalloc_32_user vmalloc_array vmalloc_huge vmalloc_node
-vmalloc_to_page vmalloc_to_pfn vmalloc_user vmap vunmap vzalloc vzalloc_node
+__vcalloc __vmalloc __vmalloc_array is_vmalloc_addr is_vmalloc_or_module_addr kvfree kvfree_sensitive kvmalloc_node
+kvrealloc vcalloc vfree vfree_atomic vm_map_ram vm_unmap_aliases vm_unmap_ram vmalloc vmalloc_32 vmalloc_32_user
+vmalloc_array vmalloc_huge vmalloc_node vmalloc_to_page vmalloc_to_pfn vmalloc_user vmap vmap_pfn vunmap vzalloc
+vzalloc_node
 """,
     "wait": """
 __init_swait_queue_head __init_waitqueue_head __wake_up add_wait_queue add_wait_queue_exclusive

@@ -38,6 +38,7 @@ class Modules:
 
     def module_alloc(self, size: int) -> int:
         """``module_alloc()``."""
+        self.k.called_by("module-memory")
         return int(self.k.mm.core.k_module_alloc(size)) if size else 0
 
     def module_memfree(self, addr: int) -> None:
@@ -145,6 +146,7 @@ class Modules:
             from kmem.kapi.rcu import drain
 
             self.k.executor.drive(drain(self.k))
+        self.k.mm.run_work()
         return int(value)
 
     def forget(self, module: Module) -> None:

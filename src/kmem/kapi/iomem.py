@@ -9,40 +9,45 @@ from typing import Literal
 
 from kmem.kapi.export import export, faithful, family, simplified
 from kmem.kapi.host import Host
+from kmem.mm.vm_flags import UC, UC_MINUS, WB, WC, WP, WT
 
 PIO_RESERVED = 0x40000
 PIO_MASK = 0xFFFF
 
-_CACHING = simplified("the kind of caching makes no difference")
 _NO_PORTS = simplified("no device answers on the I/O ports: they read as all ones")
 
 
-def _declare_ioremap(name: str, caching: str) -> None:
+_ENCRYPTED = simplified("there is no encrypted memory")
+
+
+def _declare_ioremap(name: str, pcm: int, caching: str) -> None:
     def remap(k: Host, offset: int, size: int) -> int:
-        return k.mm.ioremap(offset, size)
+        return k.mm.ioremap(offset, size, pcm)
 
     prototype = f"void __iomem *{name}(resource_size_t offset, unsigned long size)"
-    family(faithful if name == "ioremap" else _CACHING, prototype, f"arch/x86/mm/ioremap.c, 6.1. {caching}.", remap)
+    fidelity = _ENCRYPTED if name == "ioremap_encrypted" else faithful
+    family(fidelity, prototype, f"arch/x86/mm/ioremap.c, 6.1. {caching}.", remap)
 
 
-for _name, _kind in (
-    ("ioremap", "Uncached-minus"),
-    ("ioremap_uc", "Strongly uncached"),
-    ("ioremap_wc", "Write-combining"),
-    ("ioremap_wt", "Write-through"),
-    ("ioremap_cache", "Write-back"),
-    ("ioremap_encrypted", "Encrypted memory"),
+for _name, _pcm, _kind in (
+    ("ioremap", UC_MINUS, "Uncached-minus"),
+    ("ioremap_uc", UC, "Strongly uncached"),
+    ("ioremap_wc", WC, "Write-combining"),
+    ("ioremap_wt", WT, "Write-through"),
+    ("ioremap_cache", WB, "Write-back, where the MTRRs allow it"),
+    ("ioremap_encrypted", WB, "Encrypted memory"),
 ):
-    _declare_ioremap(_name, _kind)
+    _declare_ioremap(_name, _pcm, _kind)
 
 
-@export(_CACHING)
+@export(faithful)
 def ioremap_prot(k: Host, offset: int, size: int, prot_val: int) -> int:
     """``void __iomem *ioremap_prot(resource_size_t offset, unsigned long size, unsigned long prot_val)``
 
-    arch/x86/mm/ioremap.c, 6.1.
+    arch/x86/mm/ioremap.c, 6.1. Cached as the bits of a page table entry say.
     """
-    return k.mm.ioremap(offset, size)
+    index = (prot_val >> 7 & 1) << 2 | prot_val >> 3 & 3
+    return k.mm.ioremap(offset, size, (WB, WC, UC_MINUS, UC, WB, WP, UC_MINUS, WT)[index])
 
 
 @export(faithful)

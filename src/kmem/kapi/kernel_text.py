@@ -78,6 +78,10 @@ class KernelText:
                 return site
         raise KeyError(slug)
 
+    def caller(self, slug: str) -> Site | None:
+        """Who asks for an area of the kernel's own; None if the release's data do not say."""
+        return next((site for site in self._sites if site.slug == slug), None)
+
     def at_line(self, file: str, line: int, function: str = "") -> Site | None:
         """The WARN or BUG that stands in *file* at *line*; of several, the one in *function*, else the first."""
         found = [site for site in self._sites if site.file == file and site.line == line]

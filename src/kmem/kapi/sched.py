@@ -36,6 +36,7 @@ def stuck(k: Host, kind: str, message: str, **facts: object) -> NoReturn:
 def sleep_until(k: Host, ns: int) -> None:
     """The task sleeps until *ns* after boot and is running again."""
     k.context.schedule_debug()
+    k.mm.run_work()
     if ns > k.clock.ns:
         k.clock.advance(ns - k.clock.ns)
     set_task_state(k, TASK_RUNNING)
@@ -48,6 +49,7 @@ def schedule(k: Host) -> None:
     kernel/sched/core.c, 6.1. A runnable task goes on at once. A sleeping one has nobody to wake it: a hang.
     """
     k.context.schedule_debug()
+    k.mm.run_work()
     state = task_state(k)
     if state != TASK_RUNNING:
         stuck(k, "hang", f"schedule() in task state {state:#x}, and nothing is left that could wake the task")
@@ -73,6 +75,7 @@ def yield_(k: Host) -> None:
     kernel/sched/core.c, 6.1.
     """
     k.context.schedule_debug()
+    k.mm.run_work()
     set_task_state(k, TASK_RUNNING)
 
 

@@ -333,10 +333,13 @@ class CrashSite:
 
     def sleeping(self, function: str, file: str, line: int) -> None:
         """``might_sleep()`` where sleeping is forbidden. Kernels with CONFIG_DEBUG_ATOMIC_SLEEP print it; it is a
-        finding anyway.
+        finding anyway. One report a second.
         """
         text: list[str] = []
-        if self.k.config.get("CONFIG_DEBUG_ATOMIC_SLEEP"):
+        variables, now = self.k.mm.view.kdata, self.k.now()
+        due = not variables.might_sleep_reported or now >= variables.might_sleep_reported + 1_000_000_000
+        if self.k.config.get("CONFIG_DEBUG_ATOMIC_SLEEP") and due:
+            variables.might_sleep_reported = now
             from kmem.kapi import bug
 
             context = self.k.context

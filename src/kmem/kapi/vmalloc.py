@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from kmem.abi import gfp
-from kmem.kapi.export import export, faithful, simplified, stub
+from kmem.kapi.export import export, faithful
 from kmem.kapi.host import Host
 
 PAGE_SIZE = 4096
 SIZE_MAX = (1 << 64) - 1
 ZERO_SIZE_PTR = 16
-VM_MAP = 4
-PAGE_KERNEL = 0x8000000000000163
-"""Page protection of ordinary kernel data: present, writable, accessed, dirty, global, not executable."""
-
 ZEROED = gfp.GFP_KERNEL | gfp.__GFP_ZERO
-_NO_USER = simplified("there is no user memory to map the area into")
 
 
 @export(faithful)
@@ -62,22 +57,22 @@ def __vmalloc(k: Host, size: int, gfp_mask: int) -> int:
     return k.mm.vmalloc(size, gfp_mask)
 
 
-@export(simplified("mapped with 4 KiB pages like any other"))
+@export(faithful)
 def vmalloc_huge(k: Host, size: int, gfp_mask: int) -> int:
     """``void *vmalloc_huge(unsigned long size, gfp_t gfp_mask)``
 
-    mm/vmalloc.c, 6.1.
+    mm/vmalloc.c, 6.1. Mapped with 2 MiB pages where there are any, for sizes from 2 MiB on.
     """
-    return k.mm.vmalloc(size, gfp_mask)
+    return k.mm.vmalloc_huge(size, gfp_mask)
 
 
-@export(_NO_USER)
+@export(faithful)
 def vmalloc_user(k: Host, size: int) -> int:
     """``void *vmalloc_user(unsigned long size)``
 
-    mm/vmalloc.c, 6.1. Zeroed.
+    mm/vmalloc.c, 6.1. Zeroed, and fit for remap_vmalloc_range().
     """
-    return k.mm.vmalloc(size, ZEROED)
+    return k.mm.vmalloc_user(size)
 
 
 @export(faithful)
@@ -86,16 +81,16 @@ def vmalloc_32(k: Host, size: int) -> int:
 
     mm/vmalloc.c, 6.1. Of pages below 4 GiB.
     """
-    return k.mm.vmalloc(size, gfp.GFP_DMA32 | gfp.GFP_KERNEL)
+    return k.mm.vmalloc_32(size)
 
 
-@export(_NO_USER)
+@export(faithful)
 def vmalloc_32_user(k: Host, size: int) -> int:
     """``void *vmalloc_32_user(unsigned long size)``
 
     mm/vmalloc.c, 6.1.
     """
-    return k.mm.vmalloc(size, gfp.GFP_DMA32 | ZEROED)
+    return k.mm.vmalloc_32_user(size)
 
 
 def _array(k: Host, n: int, size: int, flags: int) -> int:
@@ -142,18 +137,36 @@ def vcalloc(k: Host, n: int, size: int) -> int:
 def vfree(k: Host, addr: int) -> None:
     """``void vfree(const void *addr)``
 
-    mm/vmalloc.c, 6.1. NULL is allowed.
+    mm/vmalloc.c, 6.1. NULL is allowed. In an interrupt the memory is freed later, by a worker.
     """
     k.mm.vfree(addr)
+
+
+@export(faithful, private=True)
+def vfree_atomic(k: Host, addr: int) -> None:
+    """``void vfree_atomic(const void *addr)``
+
+    mm/vmalloc.c, 6.1. Freed later, by a worker. Not exported to modules.
+    """
+    k.mm.vfree_atomic(addr)
 
 
 @export(faithful)
 def vmap(k: Host, pages: int, count: int, flags: int, prot: int) -> int:
     """``void *vmap(struct page **pages, unsigned int count, unsigned long flags, pgprot_t prot)``
 
-    mm/vmalloc.c, 6.1.
+    mm/vmalloc.c, 6.1. With VM_MAP_PUT_PAGES vfree() gives back the array and a reference to each page.
     """
-    return k.mm.vmap([k.mem.u64(pages + 8 * index) for index in range(count)], flags, prot)
+    return k.mm.vmap_array(pages, count, flags, prot)
+
+
+@export(faithful)
+def vmap_pfn(k: Host, pfns: int, count: int, prot: int) -> int:
+    """``void *vmap_pfn(unsigned long *pfns, unsigned int count, pgprot_t prot)``
+
+    mm/vmalloc.c, 6.1. Only for page frames without a ``struct page``.
+    """
+    return k.mm.vmap_pfn(pfns, count, prot)
 
 
 @export(faithful)
@@ -165,30 +178,31 @@ def vunmap(k: Host, addr: int) -> None:
     k.mm.vunmap(addr)
 
 
-@export(simplified("an area of its own, not part of a shared block"))
+@export(faithful)
 def vm_map_ram(k: Host, pages: int, count: int, node: int) -> int:
     """``void *vm_map_ram(struct page **pages, unsigned int count, int node)``
 
-    mm/vmalloc.c, 6.1.
+    mm/vmalloc.c, 6.1. Up to 64 pages out of a block of the CPU.
     """
-    return k.mm.vmap([k.mem.u64(pages + 8 * index) for index in range(count)], VM_MAP, PAGE_KERNEL)
+    return k.mm.vm_map_ram(pages, count, node)
 
 
-@export(simplified("an area of its own, not part of a shared block"))
+@export(faithful)
 def vm_unmap_ram(k: Host, mem: int, count: int) -> None:
     """``void vm_unmap_ram(const void *mem, unsigned int count)``
 
     mm/vmalloc.c, 6.1.
     """
-    k.mm.vunmap(mem)
+    k.mm.vm_unmap_ram(mem, count)
 
 
-@export(stub)
+@export(faithful)
 def vm_unmap_aliases(k: Host) -> None:
     """``void vm_unmap_aliases(void)``
 
-    mm/vmalloc.c, 6.1. Lazily unmapped areas stay until the next purge.
+    mm/vmalloc.c, 6.1. What was unmapped lazily is flushed from the TLB now.
     """
+    k.mm.vm_unmap_aliases()
 
 
 @export(faithful)
@@ -198,6 +212,15 @@ def is_vmalloc_addr(k: Host, x: int) -> bool:
     mm/vmalloc.c, 6.1.
     """
     return k.mm.is_vmalloc_addr(x)
+
+
+@export(faithful, private=True)
+def is_vmalloc_or_module_addr(k: Host, x: int) -> int:
+    """``int is_vmalloc_or_module_addr(const void *x)``
+
+    mm/vmalloc.c, 6.1.
+    """
+    return int(k.mm.is_vmalloc_or_module_addr(x))
 
 
 @export(faithful)
@@ -215,7 +238,7 @@ def vmalloc_to_pfn(k: Host, vmalloc_addr: int) -> int:
 
     mm/vmalloc.c, 6.1.
     """
-    return k.mm.page_to_pfn(k.mm.vmalloc_to_page(vmalloc_addr))
+    return k.mm.vmalloc_to_pfn(vmalloc_addr)
 
 
 @export(faithful)

@@ -6,13 +6,14 @@ code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMALLOC_END, VMALLOC_START, VMEMMAP_START
+from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMEMMAP_START
 from kmem.abi.gfp import GFP_KERNEL
 from kmem.lib.cstruct import u64
 from kmem.machine.ram import Ram
-from kmem.mm import places
+from kmem.mm.api_iomem import IomemCalls
+from kmem.mm.api_vmap import VmapCalls
 from kmem.mm.binding import Core, UpcallHandler
 from kmem.mm.boot import MemoryBoot, ram_end
 from kmem.mm.config import BootConfig
@@ -20,10 +21,9 @@ from kmem.mm.mm_types import kmem_cache
 from kmem.mm.view import View
 
 GFP_ZERO, GFP_DIRECT_RECLAIM = 0x100, 0x400
-PAGE_KERNEL = 0x8000000000000163
 
 
-class Mm:
+class Mm(VmapCalls, IomemCalls):
     """The mm of one machine. *caller* of an allocation is its call site; *moment* says what holds now.
 
     ``moment()`` returns (call site, preempt count, task, CPU, nanoseconds since boot).
@@ -39,6 +39,10 @@ class Mm:
         """Whether something besides the preempt count forbids sleeping: interrupts off, an RCU reader."""
         self.might_sleep: Callable[[str, str, int], None] = lambda function, file, line: None
         self.warn: Callable[[int, str], None] = lambda place, message: None
+        self.printk: Callable[[int, str], None] = lambda level, text: None
+        self.dump_stack: Callable[[], None] = lambda: None
+        self.hash_pointer: Callable[[int], str] = hex
+        """``%p``."""
         self.boot = MemoryBoot(self.ram, self.core, config)
 
     def start(self) -> None:
@@ -184,38 +188,7 @@ class Mm:
         self._here()
         self.core.k_free_pages_addr(addr, order)
 
-    # vmalloc
-
-    def vmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
-        """``void *__vmalloc_node(size, 1, gfp, node, caller)``."""
-        self._here(0, gfp)
-        return self.core.k_vmalloc(size, 1, gfp, 0, node)
-
-    def vzalloc(self, size: int) -> int:
-        """``void *vzalloc(unsigned long size)``."""
-        return self.vmalloc(size, GFP_KERNEL | GFP_ZERO)
-
-    def vfree(self, p: int) -> None:
-        """``void vfree(const void *addr)``."""
-        self._here()
-        self.core.k_vfree(p)
-
-    def vmap(self, pages: Sequence[int], flags: int = 4, prot: int = PAGE_KERNEL) -> int:
-        """``void *vmap(struct page **pages, unsigned int count, unsigned long flags, pgprot_t prot)``."""
-        self._here(0, GFP_KERNEL)
-        raw = b"".join(u64(page).to_bytes(8, "little") for page in pages)
-        where = self.core.k_scratch(len(raw))
-        if not where:
-            return 0
-        self.ram.mem[where - PAGE_OFFSET : where - PAGE_OFFSET + len(raw)] = raw
-        made = self.core.k_vmap(where, len(pages), flags, prot)
-        self.core.k_scratch_free(where)
-        return made
-
-    def vunmap(self, p: int) -> None:
-        """``void vunmap(const void *addr)``."""
-        self._here()
-        self.core.k_vunmap(p)
+    # kvmalloc
 
     def kvmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
         """``void *kvmalloc_node(size_t size, gfp_t flags, int node)``."""
@@ -226,30 +199,6 @@ class Mm:
         """``void kvfree(const void *addr)``."""
         self._here()
         self.core.k_kvfree(p)
-
-    def ioremap(self, phys: int, size: int) -> int:
-        """``void __iomem *ioremap(resource_size_t phys_addr, unsigned long size)``: NULL for nothing, and for RAM.
-
-        As in the kernel, RAM is a whole page that is in nobody's reserve; a part of one passes.
-        """
-        self._here(0, GFP_KERNEL)
-        if size and self.ram_pages(phys, size):
-            self.warn(places.IOREMAP_RAM, f"ioremap on RAM at {phys:#018x} - {phys + size - 1:#018x}\n")
-            return 0
-        return self.core.k_ioremap(phys, size) if size else 0
-
-    def ram_pages(self, phys: int, size: int) -> bool:
-        """``__ioremap_check_ram()``: whether a page of RAM lies wholly inside the range."""
-        for pfn in range(-(-phys // 4096), (phys + size) >> 12):
-            usable = any(first <= pfn << 12 < last for first, last in self.boot.usable)
-            if usable and not self.view.page(pfn).flags >> 12 & 1:
-                return True
-        return False
-
-    def iounmap(self, p: int) -> None:
-        """``void iounmap(volatile void __iomem *addr)``."""
-        self._here()
-        self.core.k_iounmap(p)
 
     # per-cpu
 
@@ -264,14 +213,6 @@ class Mm:
         self.core.k_free_percpu(p)
 
     # addresses
-
-    def is_vmalloc_addr(self, p: int) -> bool:
-        """``bool is_vmalloc_addr(const void *x)``."""
-        return VMALLOC_START <= p <= VMALLOC_END
-
-    def vmalloc_to_page(self, p: int) -> int:
-        """``struct page *vmalloc_to_page(const void *vmalloc_addr)``."""
-        return self.core.k_vmalloc_to_page(p)
 
     def virt_to_page(self, p: int) -> int:
         """``struct page *virt_to_page(const void *x)``: the direct map and the kernel image."""

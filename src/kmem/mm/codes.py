@@ -16,7 +16,9 @@ from __future__ import annotations
     UP_VMALLOC_FAILED,
     UP_CACHE_FLAGS,
     UP_WRONG_CACHE,
-) = range(1, 14)
+    UP_TLB_FLUSH,
+    UP_MEMTYPE,
+) = range(1, 16)
 """Codes. What the four arguments mean is said where the upcall is made."""
 
 (
@@ -46,5 +48,5 @@ found, expected.
 
 FIX_RESTORE, FIX_ALL_USED, FIX_NOT_FREED, FIX_CLEARED, FIX_COUNT, FIX_CHAIN = range(6)
 
-HUGE, EXCEEDS, NO_AREA, NO_PAGES = range(1, 5)
+HUGE, EXCEEDS, NO_AREA, NO_PAGES, NO_SPACE, NO_AREA_RETRYING = range(1, 7)
 """Why a vmalloc failed, for the report."""

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from kmem.mm import kmalloc, mm_init, page_alloc, page_free, percpu, shuffle, slub_geometry, util, vmalloc
+from kmem.mm import (
+    ioremap,
+    kmalloc,
+    mm_init,
+    page_alloc,
+    page_free,
+    percpu,
+    shuffle,
+    slub_geometry,
+    util,
+    vmalloc,
+    vmap,
+)
 
-MODULES = (page_free, page_alloc, percpu, shuffle, slub_geometry, kmalloc, vmalloc, util, mm_init)
+MODULES = (page_free, page_alloc, percpu, shuffle, slub_geometry, kmalloc, vmalloc, vmap, ioremap, util, mm_init)

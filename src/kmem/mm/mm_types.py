@@ -5,13 +5,14 @@ against ``kmalloc_caches`` or ``node_data`` reads these very words. ``private`` 
 event ring.
 
 Private layout: kernel variables are the members of one struct, on the first 2 MiB boundary behind the kernel image, not
-at their addresses in the real image; ``struct kmem_event`` records lie outside the machine.
+at their addresses in the real image; ``struct kmem_event`` records lie outside the machine; the per-cpu variables of
+vmalloc (``ne_fit_preload_node``, ``vfree_deferred``, ``vmap_block_queue``) are arrays in it.
 """
 
 from __future__ import annotations
 
 from kmem.lib import kstructs
-from kmem.lib.cstruct import IMAGE, PRIVATE, PRIVATE_SIZE, Struct, private_struct, s64
+from kmem.lib.cstruct import DIRECT, IMAGE, PRIVATE, PRIVATE_SIZE, Struct, private_struct, s64
 
 _known = Struct.registry
 RELEASE = kstructs.RELEASE
@@ -31,6 +32,7 @@ kmem_cache_order_objects = _known["kmem_cache_order_objects"]
 track = _known["track"]
 vm_struct = _known["vm_struct"]
 vmap_area = _known["vmap_area"]
+vmap_block = _known["vmap_block"]
 
 event = private_struct(
     "kmem_event",
@@ -54,6 +56,13 @@ event = private_struct(
 """One event (DESIGN: the same schema whether a run or a recording made it). *cache* is the address of the
 kmem_cache.
 """
+
+memtype = private_struct(
+    "memtype",
+    [("start", "u64"), ("end", "u64"), ("subtree_max_end", "u64"), ("type", "u64"), ("list", "struct list_head")],
+    DIRECT,
+)
+"""A range of physical addresses and how it is cached (arch/x86/mm/pat/memtype.h)."""
 
 EVENT_RING = 16384
 
@@ -89,6 +98,7 @@ PRIVATE_AT = -PRIVATE_SIZE
 
 NR_KMALLOC_TYPES, KMALLOC_SLOTS = 4, 14
 MAX_NODES = 64
+MAX_CPUS = 64
 NR_VM_EVENTS = 32
 
 kdata = private_struct(
@@ -143,11 +153,18 @@ kdata = private_struct(
         ("vmap_area_cachep", "*kmem_cache"),
         ("vmap_lazy_nr", "s64"),
         ("nr_vmalloc_pages", "s64"),
+        ("drain_vmap_work", "u64"),
+        ("ne_fit_preload_node", f"[{MAX_CPUS}]*vmap_area"),
+        ("vfree_deferred", f"[{MAX_CPUS}]u64"),
+        ("vmap_block_queue", f"[{MAX_CPUS}]struct list_head"),
+        ("vmap_blocks", "struct list_head"),
+        ("memtype_list", "struct list_head"),
         # counters: work done, for `kmem compare` and /proc/vmstat
         ("vm_events", f"[{NR_VM_EVENTS}]u64"),
         ("vm_zone_stat", "[16]s64"),
         ("vm_node_stat", "[64]s64"),
         ("report", "[8]u64"),
+        ("might_sleep_reported", "u64"),
         # per-cpu
         ("pcpu_base_addr", "u64"),
         ("pcpu_unit_size", "u64"),

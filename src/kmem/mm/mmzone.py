@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMALLOC_END, VMALLOC_START, VMEMMAP_START
+from kmem.abi.address import (
+    MODULES_END,
+    MODULES_VADDR,
+    PAGE_OFFSET,
+    START_KERNEL_MAP,
+    VMALLOC_END,
+    VMALLOC_START,
+    VMEMMAP_START,
+)
 from kmem.lib.cstruct import s64
 from kmem.lib.jit import address, jit, load64, lshr, ptr, root, shl, store64, ult
 from kmem.mm.mm_types import KDATA, PRIVATE_AT, kdata, page, private
@@ -57,6 +65,7 @@ NR_KERNEL_STACK_KB, NR_PAGETABLE = 37, 38
 
 _DIRECT, _IMAGE, _VMEMMAP = s64(PAGE_OFFSET), s64(START_KERNEL_MAP), s64(VMEMMAP_START)
 _VMALLOC_START, _VMALLOC_END = s64(VMALLOC_START), s64(VMALLOC_END)
+_MODULES_VADDR, _MODULES_END = s64(MODULES_VADDR), s64(MODULES_END)
 
 
 @jit
@@ -140,6 +149,12 @@ def virt_to_head_page(k: Any, x: int) -> Any:
 def is_vmalloc_addr(x: int) -> int:
     """``bool is_vmalloc_addr(const void *x)``."""
     return 1 if _VMALLOC_START <= x <= _VMALLOC_END else 0
+
+
+@jit
+def is_vmalloc_or_module_addr(x: int) -> int:
+    """``int is_vmalloc_or_module_addr(const void *x)``."""
+    return 1 if _MODULES_VADDR <= x < _MODULES_END else is_vmalloc_addr(x)
 
 
 @jit

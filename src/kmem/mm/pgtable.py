@@ -1,7 +1,11 @@
 """The kernel's page tables as the mm writes them: mapping and unmapping ranges (mm/vmalloc.c,
 arch/x86/include/asm/pgtable*.h).
 
-Four levels of 512 entries; a table page comes from the page allocator, zeroed. Entries hold physical addresses.
+Four levels of 512 entries; a table page comes from the page allocator, zeroed. Entries hold physical addresses. An
+entry of the second level may map 2 MiB; it becomes a table when a part of it is to have other permissions
+(`split_large_page`), and takes the place of a table that maps nothing any more (`map_huge`).
+
+Simplified: nothing is mapped with 1 GiB.
 """
 
 from __future__ import annotations
@@ -12,8 +16,10 @@ from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.lib.jit import jit, load64, lshr, store64
 from kmem.mm.mmzone import (
     NR_PAGETABLE,
+    PAGE_SIZE,
     PG_TABLE,
     count_vm_events,
+    is_vmalloc_or_module_addr,
     mod_node_state,
     page_to_virt,
     pfn_to_page,
@@ -21,14 +27,17 @@ from kmem.mm.mmzone import (
     virt_to_phys,
 )
 from kmem.mm.page_alloc import alloc_pages_node
+from kmem.mm.page_free import free_pages
+from kmem.mm.tlb import flush_tlb_kernel_range
 from kmem.mm.vm_events import EV_PAGE_TABLE, EV_PTE_CLEAR, EV_PTE_SET
 
 PRESENT, RW, USER, PWT, PCD, ACCESSED, DIRTY, PSE, GLOBAL = (1 << n for n in range(9))
+PAT, PAT_LARGE = 1 << 7, 1 << 12
+"""The third bit of the caching attribute, in an entry that maps 4 KiB and in one that maps 2 MiB."""
 NX = -(1 << 63)
 KERNPG_TABLE = PRESENT | RW | ACCESSED | DIRTY
 PAGE_KERNEL = PRESENT | RW | ACCESSED | DIRTY | GLOBAL | NX
 PAGE_KERNEL_EXEC = PRESENT | RW | ACCESSED | DIRTY | GLOBAL
-PAGE_KERNEL_NOCACHE = PAGE_KERNEL | PCD | PWT
 PFN_MASK = 0x000FFFFFFFFFF000
 PMD_SIZE = 1 << 21
 
@@ -90,12 +99,61 @@ def map_page(k: Any, addr: int, phys: int, prot: int) -> bool:
 
 @jit
 def map_huge(k: Any, addr: int, phys: int, prot: int) -> bool:
-    """Map one 2 MiB page."""
+    """``vmap_try_huge_pmd()``: map one 2 MiB page; False if a table could not be had.
+
+    A table that is there from earlier mappings maps nothing any more: it is freed (``pmd_free_pte_page()``).
+    """
     slot = find_slot(k, addr, 1, True)
-    if not slot or load64(k, slot) & PRESENT:
+    if not slot:
         return False
-    store64(k, slot, phys | prot | PSE)
+    entry = load64(k, slot)
+    if entry & PRESENT and not entry & PSE:
+        store64(k, slot, 0)
+        flush_tlb_kernel_range(k, addr, addr + PAGE_SIZE)
+        free_pages(k, page_at_phys(k, entry & PFN_MASK), 0)
+    large = (prot & ~PAT) | PSE
+    if prot & PAT:
+        large |= PAT_LARGE
+    store64(k, slot, phys | large)
     count_vm_events(k, EV_PTE_SET, 1)
+    return True
+
+
+@jit
+def map_range(k: Any, addr: int, phys: int, size: int, prot: int) -> bool:
+    """``ioremap_page_range()``: map physically contiguous memory, with 2 MiB pages where both addresses allow it."""
+    at = 0
+    while at < size:
+        if (addr + at) % PMD_SIZE == 0 and (phys + at) % PMD_SIZE == 0 and size - at >= PMD_SIZE:
+            if not map_huge(k, addr + at, phys + at, prot):
+                return False
+            at += PMD_SIZE
+        else:
+            if not map_page(k, addr + at, phys + at, prot):
+                return False
+            at += PAGE_SIZE
+    return True
+
+
+@jit
+def split_large_page(k: Any, slot: int) -> bool:
+    """``split_large_page()``: make the 2 MiB entry at *slot* a table of 512 entries that map the same; False if there
+    is no page for the table.
+    """
+    large = load64(k, slot)
+    p = alloc_pages_node(k, GFP_KERNEL, 0, 0)
+    if not p:
+        return False
+    table = page_to_virt(p)
+    phys = large & PFN_MASK & ~(PMD_SIZE - 1)
+    prot = (large & ~PFN_MASK) & ~PSE
+    if large & PAT_LARGE:
+        prot |= PAT
+    for i in range(512):
+        store64(k, table + 8 * i, (phys + (i << 12)) | prot)
+    count_vm_events(k, EV_PAGE_TABLE, 1)
+    store64(k, slot, virt_to_phys(table) | KERNPG_TABLE)
+    flush_tlb_kernel_range(k, 0, 0)
     return True
 
 
@@ -141,8 +199,46 @@ def lookup(k: Any, addr: int) -> int:
 
 
 @jit
+def lookup_address(k: Any, addr: int) -> int:
+    """``lookup_address()``: where the entry stands that *addr* is mapped with or would be, plus its level (1: 4 KiB,
+    2: 2 MiB …); 0 with only the level if a table is missing.
+    """
+    table = k.swapper_pg_dir
+    at = 3
+    while at >= 0:
+        slot = entry_at(table, addr, at)
+        entry = load64(k, slot)
+        if at == 0 or (entry and (entry & PSE or not entry & PRESENT)):
+            return slot | (at + 1)
+        if not entry:
+            return at + 1
+        table = phys_to_virt(entry & PFN_MASK)
+        at -= 1
+    return 0
+
+
+@jit
+def linear(k: Any, addr: int) -> int:
+    """Where *addr* lies in the direct map; an address that no page table entry maps is returned as it is, so that an
+    access faults where it should.
+    """
+    if is_vmalloc_or_module_addr(addr):
+        phys = lookup(k, addr)
+        if phys >= 0:
+            return phys_to_virt(phys)
+    return addr
+
+
+@jit
 def change_page(k: Any, addr: int, writable: bool, executable: bool) -> bool:
-    """Set the permissions of one mapped 4 KiB page (``set_memory_ro()``, ``set_memory_x()`` …)."""
+    """Set the permissions of one mapped 4 KiB page (``set_memory_ro()``, ``set_memory_x()`` …); a 2 MiB page that it is
+    a part of is split.
+    """
+    large = find_slot(k, addr, 1, False)
+    if not large:
+        return False
+    if load64(k, large) & (PRESENT | PSE) == PRESENT | PSE and not split_large_page(k, large):
+        return False
     slot = find_slot(k, addr, 0, False)
     if not slot or not load64(k, slot) & PRESENT:
         return False

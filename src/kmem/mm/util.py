@@ -10,7 +10,8 @@ from kmem.mm import places
 from kmem.mm.kmalloc import kfree, kmalloc_node
 from kmem.mm.mmzone import PAGE_SIZE, is_vmalloc_addr, kernel
 from kmem.mm.upcalls import warn
-from kmem.mm.vmalloc import VM_ALLOW_HUGE_VMAP, vfree, vmalloc_node
+from kmem.mm.vm_flags import VM_ALLOW_HUGE_VMAP
+from kmem.mm.vmalloc import vfree, vmalloc_node
 
 INT_MAX = (1 << 31) - 1
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from kmem.abi.address import MODULES_END, MODULES_VADDR, PAGE_OFFSET, VMALLOC_END, VMALLOC_START
 from kmem.abi.slab_flags import SLAB_RECLAIM_ACCOUNT
 from kmem.lib.cstruct import u64
-from kmem.mm.mm_types import vm_struct, vmap_area
+from kmem.mm.mm_types import vm_struct, vmap_area, vmap_block
 from kmem.mm.validate_buddy import ALLOCATED, Buddy
 from kmem.mm.validate_memory import PAGE_SIZE, BrokenList, Memory, Violation
 from kmem.mm.validate_slub import Slub
 
 SPACE = (0xFFFF800000000000, 0xFFFFFFFFFFFFF000)
 PRESENT, PSE, FRAME = 1, 1 << 7, 0x000FFFFFFFFFF000
+PAT_LARGE = 1 << 12
+VMAP_BBMAP_BITS = 256
 VM_IOREMAP, VM_ALLOC, VM_MAP, VM_NO_GUARD = 1, 2, 4, 0x40
 PG_TABLE = 0x400
 RANGES = ((VMALLOC_START, VMALLOC_END + 1), (MODULES_VADDR, MODULES_END))
@@ -57,6 +60,7 @@ class Vmap:
         self.busy = self._areas(k.vmap_area_list)
         self.free = self._areas(k.free_vmap_area_list)
         self.lazy = self._areas(k.purge_vmap_area_list)
+        self.blocks = self._blocks(k)
         self.tables: dict[int, list[int]] = {}
         """Physical address of each table below the top one, with the addresses of the entries that point to it."""
         self.leaves: list[Leaf] = []
@@ -70,6 +74,26 @@ class Vmap:
             self.problems.append(str(error))
             return []
         return [self.area(link - _LIST) for link in links]
+
+    def _blocks(self, k: Any) -> dict[int, Any]:
+        """The per-CPU blocks of vm_map_ram by their first address."""
+        offset = vmap_block.field("purge").offset
+        try:
+            links = self.memory.links(u64(k.vmap_blocks._addr))
+        except BrokenList as error:
+            self.problems.append(str(error))
+            return {}
+        blocks = [self.memory.view.ptr(vmap_block, link - offset) for link in links]
+        return {u64(vb.va.va_start): vb for vb in blocks}
+
+    def queued(self) -> list[int]:
+        """Addresses of the blocks that somebody may still cut from, of all CPUs."""
+        k, offset = self.memory.k, vmap_block.field("free_list").offset
+        return [
+            link - offset
+            for cpu in range(k.nr_cpu_ids)
+            for link in self.memory.links(u64(k.vmap_block_queue[cpu]._addr))
+        ]
 
     def area(self, addr: int) -> Area:
         """The ``struct vmap_area`` at *addr*."""
@@ -140,8 +164,9 @@ def v1(v: Vmap) -> Iterator[Violation]:
             yield Violation("V1", f"busy area {area.start:#x}-{area.end:#x} is outside, misaligned or overlaps")
         previous = area.end
         vm = v.vm(area) if area.vm else None
-        if vm is None or u64(vm.addr) != area.start or vm.size != area.end - area.start:
+        if vm is not None and (u64(vm.addr) != area.start or vm.size != area.end - area.start):
             yield Violation("V1", f"busy area {area.start:#x}-{area.end:#x}: its vm_struct says otherwise")
+    yield from _blocks(v)
     for name, root, listed in (
         ("busy", v.memory.k.vmap_area_root, v.busy),
         ("free", v.memory.k.free_vmap_area_root, v.free),
@@ -153,6 +178,28 @@ def v1(v: Vmap) -> Iterator[Violation]:
             problems.append("the root is red")
         for problem in problems:
             yield Violation("V1", f"{name} tree: {problem}")
+
+
+def _blocks(v: Vmap) -> Iterator[Violation]:
+    """A block is a busy area without a vm_struct, on its CPU's queue as long as there is something to cut, and mapped
+    only where it was cut.
+    """
+    busy = {area.start: area for area in v.busy}
+    queued = v.queued()
+    if sorted(queued) != sorted(u64(vb._addr) for vb in v.blocks.values() if vb.free):
+        yield Violation("V1", "the queues of vmap blocks are not those that have something free")
+    mapped = sorted(v.by_address())
+    for start, vb in v.blocks.items():
+        area = busy.get(start)
+        size = VMAP_BBMAP_BITS * PAGE_SIZE
+        if area is None or area.vm or area.end - start != size or start % size:
+            yield Violation("V1", f"vmap block {start:#x} has no busy area of its own")
+        if vb.free + vb.dirty > VMAP_BBMAP_BITS or (vb.dirty and not vb.dirty_min < vb.dirty_max <= VMAP_BBMAP_BITS):
+            yield Violation("V1", f"vmap block {start:#x}: {vb.free} free, {vb.dirty} dirty")
+        end = start + (VMAP_BBMAP_BITS - vb.free) * PAGE_SIZE
+        beyond = mapped[bisect_left(mapped, end) : bisect_left(mapped, start + size)]
+        if beyond:
+            yield Violation("V1", f"vmap block {start:#x}: {beyond[0]:#x} is mapped, but was not handed out")
 
 
 def _tree(v: Vmap, node: int, parent: int) -> tuple[list[int], int, list[str]]:
@@ -260,7 +307,12 @@ def p1(v: Vmap) -> Iterator[Violation]:
 
 
 def p2(v: Vmap) -> Iterator[Violation]:
-    """A table has one parent and a page of its own; tables of 2 MiB entries made by vmalloc are marked as tables."""
+    """A table has one parent and a page of its own; tables of 2 MiB entries made by vmalloc are marked as tables; a
+    large entry leads to memory that is aligned as it is large.
+    """
+    for leaf in v.leaves:
+        if leaf.size > PAGE_SIZE and leaf.entry & FRAME & (leaf.size - 1) & ~PAT_LARGE:
+            yield Violation("P2", f"{leaf.addr:#x}: {leaf.size} bytes lead to {leaf.entry & FRAME:#x}")
     for table, parents in v.tables.items():
         pfn = table // PAGE_SIZE
         if len(parents) != 1 or pfn >= v.memory.last_pfn or v.buddy.state[pfn] not in b".r":

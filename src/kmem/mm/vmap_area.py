@@ -5,24 +5,29 @@ Three sets of ``struct vmap_area``: *busy* (tree by address, sorted list; ``vm``
 the TLB, so not yet reusable). Free space starts as one range. The kernel's begins at address 1; ours at the kernel
 half, which is all that is ever asked for.
 
-Simplified: one tree and one list for all CPUs' requests, without the per-CPU preloaded ``vmap_area``.
+Each CPU keeps one ``vmap_area`` in reserve for the split of a free range in two.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
+from kmem.abi.gfp import __GFP_NOWARN, __GFP_ZERO, GFP_KERNEL, GFP_NOWAIT, GFP_RECLAIM_MASK
 from kmem.lib.jit import address, container_of, fls64, jit, ptr
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_add_tail, list_del
 from kmem.lib.rbtree import no_rb, rb_erase, rb_insert, rb_parent, rb_propagate
+from kmem.mm.codes import NO_SPACE, UP_VMALLOC_FAILED
 from kmem.mm.events import inner_fails
-from kmem.mm.mm_types import kmem_cache, vm_struct, vmap_area
-from kmem.mm.mmzone import PAGE_SIZE, count_vm_events
+from kmem.mm.mm_types import kmem_cache, vm_struct, vmap_area, vmap_block
+from kmem.mm.mmzone import PAGE_SIZE, priv
+from kmem.mm.slab_common import kfree_object
 from kmem.mm.slub import kmem_cache_free_one, slab_alloc_node
-from kmem.mm.vm_events import EV_TLB_FLUSH
+from kmem.mm.tlb import flush_tlb_kernel_range
+from kmem.mm.upcalls import tell
 
 SPACE_START, SPACE_END = -(1 << 47), -4096
+VMAP_BBMAP_BITS = 256
+"""Pages of one per-CPU block: 1 MiB with CONFIG_NR_CPUS=8192."""
 
 
 @jit
@@ -38,11 +43,11 @@ def va_of(node: Any) -> Any:
 
 
 @jit
-def new_va(k: Any, start: int, end: int) -> Any:
+def new_va(k: Any, start: int, end: int, gfp: int, node: int) -> Any:
     """A ``struct vmap_area`` from its cache, or NULL."""
     got = 0
-    if not inner_fails(k, GFP_KERNEL):
-        got = slab_alloc_node(k, k.vmap_area_cachep, GFP_KERNEL | __GFP_ZERO, -1, 64)
+    if not inner_fails(k, gfp):
+        got = slab_alloc_node(k, k.vmap_area_cachep, gfp | __GFP_ZERO, node, 64)
     va = ptr(vmap_area, got, k)
     if got:
         va.va_start = start
@@ -156,9 +161,16 @@ def clip(k: Any, va: Any, start: int, size: int) -> bool:
     elif va.va_end == end:
         va.va_end = start
     else:
-        low = new_va(k, va.va_start, start)
+        cpu = priv(k).cpu
+        low = k.ne_fit_preload_node[cpu]
+        if low:
+            k.ne_fit_preload_node[cpu] = no_va(k)
+        else:
+            low = new_va(k, 0, 0, GFP_NOWAIT, -1)
         if not low:
             return False
+        low.va_start = va.va_start
+        low.va_end = start
         va.va_start = end
         rb_propagate(va.rb_node)
         insert_sorted(root, k.free_vmap_area_list, low, True)
@@ -212,27 +224,88 @@ def lazy_max_pages(k: Any) -> int:
 
 
 @jit
-def purge_vmap_area_lazy(k: Any) -> None:
-    """``__purge_vmap_area_lazy()``: one TLB flush, then all waiting ranges are free."""
+def free_vmap_block(k: Any, vb: Any) -> None:
+    """``free_vmap_block()``: its addresses wait for the purge.
+
+    Differs: the block itself is freed at once, not after a grace period.
+    """
+    list_del(vb.purge)
+    free_vmap_area_noflush(k, vb.va)
+    kfree_object(k, address(vb))
+
+
+@jit
+def purge_fragmented_blocks(k: Any, cpu: int) -> None:
+    """``purge_fragmented_blocks()``: free the blocks of a CPU of which everything that was handed out has come back."""
+    head = k.vmap_block_queue[cpu]
+    link = head.next
+    while link != head:
+        vb = container_of(link, vmap_block, "free_list")
+        link = link.next
+        if vb.free + vb.dirty == VMAP_BBMAP_BITS and vb.dirty != VMAP_BBMAP_BITS:
+            vb.free = 0
+            vb.dirty = VMAP_BBMAP_BITS
+            list_del(vb.free_list)
+            free_vmap_block(k, vb)
+
+
+@jit
+def purge_fragmented_blocks_allcpus(k: Any) -> None:
+    """``purge_fragmented_blocks_allcpus()``."""
+    for cpu in range(k.nr_cpu_ids):
+        purge_fragmented_blocks(k, cpu)
+
+
+@jit
+def purge_lazy_list(k: Any, start: int, end: int) -> bool:
+    """``__purge_vmap_area_lazy()``: one TLB flush, then all waiting ranges are free; False if none waits."""
     head = k.purge_vmap_area_list
     if head.next == head:
-        return
+        return False
     k.purge_vmap_area_root.rb_node = no_rb(head)
-    count_vm_events(k, EV_TLB_FLUSH, 1)
+    flush_tlb_kernel_range(k, start, end)
     while head.next != head:
         va = container_of(head.next, vmap_area, "list")
         list_del(va.list)
         k.vmap_lazy_nr = k.vmap_lazy_nr - (va.va_end - va.va_start) // PAGE_SIZE
         merge_or_add(k, k.free_vmap_area_root, k.free_vmap_area_list, va, True)
+    return True
 
 
 @jit
-def alloc_vmap_area(k: Any, size: int, align: int, vstart: int, vend: int) -> Any:
+def purge_vmap_area_lazy(k: Any) -> None:
+    """``purge_vmap_area_lazy()``."""
+    purge_fragmented_blocks_allcpus(k)
+    purge_lazy_list(k, 0, 0)
+
+
+@jit
+def vm_unmap_aliases(k: Any) -> None:
+    """``_vm_unmap_aliases()``: after it no TLB knows what was unmapped, neither of areas nor of parts of blocks."""
+    flush = False
+    for cpu in range(k.nr_cpu_ids):
+        head = k.vmap_block_queue[cpu]
+        link = head.next
+        while link != head:
+            vb = container_of(link, vmap_block, "free_list")
+            flush = flush or (vb.dirty != 0 and vb.dirty != VMAP_BBMAP_BITS)
+            link = link.next
+    purge_fragmented_blocks_allcpus(k)
+    if not purge_lazy_list(k, 0, 0) and flush:
+        flush_tlb_kernel_range(k, 0, 0)
+
+
+@jit
+def alloc_vmap_area(k: Any, size: int, align: int, vstart: int, vend: int, node: int, gfp: int) -> Any:
     """``alloc_vmap_area()``: a busy area of *size* bytes in [vstart, vend), the lowest; purges before it gives up."""
-    va = new_va(k, 0, 0)
+    gfp &= GFP_RECLAIM_MASK
+    va = new_va(k, 0, 0, gfp, node)
     if not va:
         return va
     for attempt in range(2):
+        cpu = priv(k).cpu
+        if not k.ne_fit_preload_node[cpu]:
+            k.ne_fit_preload_node[cpu] = new_va(k, 0, 0, gfp, node)
         free = find_vmap_lowest_match(k, size, align, vstart, vend)
         if free:
             start = (max(free.va_start, vstart) + align - 1) & ~(align - 1)
@@ -244,18 +317,37 @@ def alloc_vmap_area(k: Any, size: int, align: int, vstart: int, vend: int) -> An
                 return va
         if attempt == 0:
             purge_vmap_area_lazy(k)
+    if not gfp & __GFP_NOWARN:
+        tell(k, UP_VMALLOC_FAILED, NO_SPACE, size, gfp, node)
     free_va(k, va)
     return no_va(k)
 
 
 @jit
-def free_vmap_area_lazy(k: Any, va: Any) -> None:
-    """``free_vmap_area_noflush()``: from busy to lazy, joined with its lazy neighbours; too many are purged."""
+def free_vmap_area(k: Any, va: Any) -> None:
+    """``free_vmap_area()``: from busy to free, without a purge; nothing was ever mapped there."""
+    unlink_va(k.vmap_area_root, va, False)
+    merge_or_add(k, k.free_vmap_area_root, k.free_vmap_area_list, va, True)
+
+
+@jit
+def free_vmap_area_noflush(k: Any, va: Any) -> None:
+    """``free_vmap_area_noflush()``: from busy to lazy, joined with its lazy neighbours; too many are purged by work
+    that runs as soon as it can.
+    """
     unlink_va(k.vmap_area_root, va, False)
     k.vmap_lazy_nr = k.vmap_lazy_nr + (va.va_end - va.va_start) // PAGE_SIZE
     merge_or_add(k, k.purge_vmap_area_root, k.purge_vmap_area_list, va, False)
     if k.vmap_lazy_nr > lazy_max_pages(k):
-        purge_vmap_area_lazy(k)
+        k.drain_vmap_work = 1
+
+
+@jit
+def drain_vmap_area_work(k: Any) -> None:
+    """``drain_vmap_area_work()``."""
+    if k.drain_vmap_work:
+        k.drain_vmap_work = 0
+        purge_lazy_list(k, 0, 0)
 
 
 @jit
@@ -265,5 +357,9 @@ def vmap_init_free_space(k: Any, cache: int) -> None:
     INIT_LIST_HEAD(k.vmap_area_list)
     INIT_LIST_HEAD(k.free_vmap_area_list)
     INIT_LIST_HEAD(k.purge_vmap_area_list)
-    va = new_va(k, SPACE_START, SPACE_END)
+    INIT_LIST_HEAD(k.vmap_blocks)
+    INIT_LIST_HEAD(k.memtype_list)
+    for cpu in range(k.nr_cpu_ids):
+        INIT_LIST_HEAD(k.vmap_block_queue[cpu])
+    va = new_va(k, SPACE_START, SPACE_END, GFP_KERNEL, -1)
     insert_sorted(k.free_vmap_area_root, k.free_vmap_area_list, va, True)
