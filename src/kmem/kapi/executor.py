@@ -20,7 +20,9 @@ from kmem.machine.cpu import Cpu, Faulted, Outcome, OutOfBudget, Returned, Stopp
 from kmem.machine.fault import GP, PF, UD, AccessFault, Fault, Regs
 from kmem.machine.trap import Traps
 from kmem.machine.trapcode import CALLER, MAILBOX_SIZE
+from kmem.mm.api_vmap import PAGE_KERNEL
 from kmem.mm.boot import TEXT_SIZE
+from kmem.mm.vm_flags import VM_MAP
 
 if TYPE_CHECKING:
     from kmem.kapi.site import CallSite, CrashSite
@@ -75,10 +77,9 @@ class Executor:
         )
         at = COMMON_TEXT - START_KERNEL_MAP
         k.mm.ram.mem[at : at + len(self.traps.code)] = self.traps.code
+        k.called_by("irq-stack")
         for cpu in range(k.mm.config.cpus):  # interrupt stacks come first
-            k.called_by("irq-stack")
-            backing = u64(k.mm.view.per_cpu_offset(cpu)) + IRQ_STACK
-            k.mm.vmap([k.mm.virt_to_page(backing + at) for at in range(0, THREAD_SIZE, 4096)])
+            self._map_irq_stack(u64(k.mm.view.per_cpu_offset(cpu)) + IRQ_STACK)
         k.called_by("thread-stack")
         self.stack = core.k_vmalloc(THREAD_SIZE, THREAD_SIZE, 0xCC0, 0, -1)
         while True:  # no hole below the stack: its guard page must be nobody else's
@@ -87,6 +88,16 @@ class Executor:
                 core.k_vfree(filler)
                 break
         self.stack_top = self.stack + THREAD_SIZE - 256
+
+    def _map_irq_stack(self, backing: int) -> None:
+        """``map_irq_stack()``."""
+        mm = self._k.mm
+        pages = [mm.virt_to_page(backing + at) for at in range(0, THREAD_SIZE, 4096)]
+        array = mm.core.k_scratch(8 * len(pages))
+        raw = b"".join(page.to_bytes(8, "little") for page in pages)
+        mm.ram.mem[array - PAGE_OFFSET : array - PAGE_OFFSET + len(raw)] = raw
+        mm.core.k_vmap(array, len(pages), VM_MAP, PAGE_KERNEL)
+        mm.core.k_scratch_free(array)
 
     def stub(self, name: str, bound: Bound | None, address: int) -> bytes:
         """Let *bound* serve the exported function *name* at *address*; the code to put there."""
