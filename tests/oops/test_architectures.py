@@ -95,3 +95,28 @@ def test_reports_that_are_no_faults(headline: str, inner: str, title: str, cause
 def test_unknown_is_an_answer() -> None:
     found = explain("BUG: demo_cache (Not tainted): Something no kernel of today says\n")
     assert [(each.verdict.cause, each.confidence) for each in found] == [("unknown", 0.0)]
+
+
+STALL = """INFO: rcu_sched detected stalls on CPUs/tasks:
+Call Trace:
+ <IRQ>  [<ffffffff816efb87>] sched_show_task+0x31a/0x325
+ [<ffffffff814f5cdf>] update_process_times+0x3f/0x70
+ <EOI>  [<ffffffff8152dedc>] demo_poll+0x26c/0x330 [demo]
+ [<ffffffff8152eaa5>] demo_thread+0x6a5/0x7e0 [demo]
+"""
+LOCKING = """WARNING: CPU: 1 PID: 4085 at kernel/locking/lockdep.c:3190 __lock_acquire+0x23b3/0x4b50()
+DEBUG_LOCKS_WARN_ON(id >= MAX_LOCKDEP_KEYS)
+Call Trace:
+ [<ffffffff812361f3>] __lock_acquire+0x23b3/0x4b50
+ [<ffffffff8376f89e>] _raw_write_lock_irqsave+0x4e/0x70
+ [<ffffffff825b46c9>] demo_remove+0x69/0x110 [demo]
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "title"),
+    [(STALL, "INFO: rcu detected stall in demo_poll"), (LOCKING, "WARNING: locking bug in demo_remove")],
+    ids=["the interrupted function is blamed for a stall", "lockdep's own warning"],
+)
+def test_titles_as_syzkaller_writes_them(log: str, title: str) -> None:
+    assert explain(log)[0].report.title == title

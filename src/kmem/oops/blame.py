@@ -71,7 +71,7 @@ _LIBRARY = r"""
     str(?:n?len|n?cmp|n?cpy|n?cat|r?chr|str|scpy|lcpy|n?casecmp)\w* string(?:_nocheck)? format_decode
     list_(?:add|del)\w* __list_\w+ hlist_\w+ refcount_\w+ kref_\w+ atomic\w*_(?:read|inc|dec|add|sub|cmpxchg|set)\w*
     arch_atomic\w* test_and_\w+ copy_(?:to|from)_(?:user|iter)\w* _copy_(?:to|from)_\w+ csum_partial\w*
-    put_user\w* get_user\w* clear_user\w*
+    put_user\w* get_user\w* clear_user\w* usb_submit_urb usb_start_wait_urb usb_(?:bulk|control|interrupt)_msg\w*
 """
 _ALL = [
     pattern

@@ -139,7 +139,7 @@ class _State:
             self.code_more = False
         if "Code:" in text:
             self._code(text, line)
-        if not report.release:
+        if not report.release and ("ainted" in text or " #" in text or "version" in text or " mm/" in text):
             for pattern in _RELEASES:
                 found = pattern.search(text)
                 if found:
@@ -148,7 +148,7 @@ class _State:
         if not report.taint and "Tainted: " in text:
             found = _TAINT.search(text)
             report.taint = "".join(found[1].split()) if found else ""
-        if not report.comm:
+        if not report.comm and ("omm" in text or "pid" in text or "by task" in text):
             for pattern in _COMM:
                 found = pattern.search(text)
                 if found:

@@ -52,7 +52,7 @@ class Explanation:
 def explain(log: str) -> list[Explanation]:
     """Every report of *log*, explained, in the order of the log."""
     reports = parse(log)
-    return [explain_report(report, index, len(reports)) for index, report in enumerate(reports)]
+    return [explain_report(report, index) for index, report in enumerate(reports)]
 
 
 def main_of(explained: list[Explanation]) -> Explanation | None:
@@ -71,9 +71,9 @@ def main_of(explained: list[Explanation]) -> Explanation | None:
     return explained[start]
 
 
-def explain_report(report: Report, index: int = 0, total: int = 1) -> Explanation:
-    """*report*, number *index* of *total* in its log, explained."""
-    case = Case(report, index, total)
+def explain_report(report: Report, index: int = 0) -> Explanation:
+    """*report*, number *index* in its log, explained."""
+    case = Case(report, index)
     findings = apply(case)
     verdict = findings[0] if findings else UNKNOWN
     against = doubts(case)

@@ -39,6 +39,9 @@ def _function(report: Report) -> str:
         return bare(report.value("wanted-lock", "where"))
     if report.kind == "kcsan":
         return bare(re.split(r"\W", report.value("kcsan", "where"), maxsplit=1)[0])
+    if report.kind in ("soft-lockup", "rcu-stall") and report.pc is None:
+        interrupted = [frame for frame in reliable if frame.context not in ("IRQ", "NMI")]
+        return blamed(interrupted or reliable)
     if report.pc is None and report.regs.get("pc") == 0 and not reliable and report.lr is not None:
         return blamed([report.lr])
     if report.kind in ("slub", "slab-corruption"):
@@ -130,6 +133,8 @@ def _warning(report: Report, function: str) -> str:
     where = report.value("warn-at", "where") + (report.pc.name if report.pc else "")
     if re.match(r"kmalloc_slab|kvmalloc_node|__?kvmalloc|krealloc|__alloc_pages", where):
         return f"WARNING: kmalloc bug in {function}"
+    if report.value("warn-at", "file").endswith("kernel/locking/lockdep.c"):
+        return f"WARNING: locking bug in {function}"
     if where.startswith(("__vmalloc_node", "vmalloc")):
         return f"WARNING: zero-size vmalloc in {function}"
     return f"WARNING in {function}"

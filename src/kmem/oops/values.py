@@ -29,7 +29,7 @@ class Meaning(NamedTuple):
     """What a value is taken for."""
 
     kind: str
-    """``null zero-size err poison list-poison magic text bit-flip user noncanonical region small code plain``."""
+    """``null zero-size err poison list-poison magic text bit-flip user noncanonical region small code``."""
     text: str
     base: int
     """The known value that this one is, or lies near."""

@@ -70,7 +70,7 @@ def wild(case: Case) -> Finding | None:
             case.fault_lines,
             ("bad_page",),
         )
-    sure = POSSIBLE if what.kind in ("region", "noncanonical", "plain") else WEAK
+    sure = POSSIBLE if what.kind in ("region", "noncanonical") else WEAK
     return Finding(
         25,
         "wild_pointer",

@@ -42,7 +42,7 @@ def sleeping(case: Case) -> Finding | None:
         if allocates
         else (f"move the call out of the atomic region: what {case.caller} calls may sleep",)
     )
-    if case.total and allocates:
+    if allocates:
         steps = (*steps, "kmem run FILE reports this without a lock-debugging kernel")
     return Finding(
         23,

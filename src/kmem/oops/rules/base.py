@@ -97,7 +97,6 @@ class Case:
     report: Report
     number: int = 0
     """Its place in the log, from 0."""
-    total: int = 1
 
     @cached_property
     def code(self) -> Decoded | None:
