@@ -88,7 +88,7 @@ class Kernel:
         )
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
-        self.mm.warn = lambda where, message: self.warn_at(places.PLACES[where], message)
+        self.mm.warn = lambda where, message: self.warn_at(places.place(where, self.release.name), message)
         self.mm.printk, self.mm.dump_stack, self.mm.hash_pointer = self.printk, self.dump_stack, self.hash_pointer
         nesting = self.task + self.layout["task_struct"].offset("rcu_read_lock_nesting")
         self.context.rcu_depth = lambda: self.mem.s32(nesting)
@@ -103,9 +103,13 @@ class Kernel:
     # booting
 
     def _percpu(self, name: str) -> int:
+        """Offset of a per-cpu variable, which may be one of those that ``struct pcpu_hot`` unites."""
         found = export(name, self.release.name)
-        assert found is not None, name
-        return found.address
+        if found is not None:
+            return found.address
+        hot = export("pcpu_hot", self.release.name)
+        assert hot is not None, name
+        return hot.address + self.layout["pcpu_hot"].offset(name.removeprefix("__"))
 
     def _per_cpu(self) -> None:
         """The static per-cpu variables that compiled module code reads."""

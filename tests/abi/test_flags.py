@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from kmem.abi import gfp, page_flags, slab_flags
+from kmem.abi.data import releases
 from kmem.abi.flags import flag_names, vmstat_names
 from kmem.abi.layout import enums
-from kmem.abi.release import release
+from kmem.abi.release import MODEL, release
 from kmem.errors import UsageError
 
 # Numbers and words as logs of 6.1 have them.
@@ -140,23 +141,26 @@ def test_slab_flags_print_lowest_bit_first() -> None:
 
 def test_slab_flag_constants_are_those_of_the_release() -> None:
     internal = {"__CMPXCHG_DOUBLE": "CMPXCHG_DOUBLE", "__OBJECT_POISON": "OBJECT_POISON"}
-    for name, mask in release("6.1").slab_flags.items():
-        assert getattr(slab_flags, internal.get(name, name)) == mask
-        assert mask.bit_count() == 1
+    for of in releases():
+        for name, mask in release(of).slab_flags.items():
+            assert getattr(slab_flags.slab_flags(of), internal.get(name, name)) == mask
+            assert mask.bit_count() == 1
+    assert slab_flags.slab_flags(MODEL).SLAB_MERGE_SAME == slab_flags.SLAB_MERGE_SAME
 
 
-def test_vmstat_has_the_lines_of_its_enums() -> None:
-    names = vmstat_names("6.1")
+@pytest.mark.parametrize("of", releases())
+def test_vmstat_has_the_lines_of_its_enums(of: str) -> None:
+    names = vmstat_names(of)
     counts = [
-        enums("6.1")["zone_stat_item"]["NR_VM_ZONE_STAT_ITEMS"],
-        enums("6.1")["numa_stat_item"]["NR_VM_NUMA_EVENT_ITEMS"],
-        enums("6.1")["node_stat_item"]["NR_VM_NODE_STAT_ITEMS"],
-        2,  # nr_dirty_threshold, nr_dirty_background_threshold
-        enums("6.1")["vm_event_item"]["NR_VM_EVENT_ITEMS"],
+        enums(of)["zone_stat_item"]["NR_VM_ZONE_STAT_ITEMS"],
+        enums(of)["numa_stat_item"]["NR_VM_NUMA_EVENT_ITEMS"],
+        enums(of)["node_stat_item"]["NR_VM_NODE_STAT_ITEMS"],
+        4 if "nr_memmap_pages" in names else 2,  # nr_dirty_threshold, nr_dirty_background_threshold, two of the memmap
+        enums(of)["vm_event_item"]["NR_VM_EVENT_ITEMS"],
     ]
     assert len(names) == sum(counts)
-    assert names[enums("6.1")["zone_stat_item"]["NR_FREE_CMA_PAGES"]] == "nr_free_cma"
-    assert names[sum(counts[:4]) + enums("6.1")["vm_event_item"]["OOM_KILL"]] == "oom_kill"
+    assert names[enums(of)["zone_stat_item"]["NR_FREE_CMA_PAGES"]] == "nr_free_cma"
+    assert names[sum(counts[:4]) + enums(of)["vm_event_item"]["OOM_KILL"]] == "oom_kill"
 
 
 def test_flags_of_a_release_that_is_not_modelled() -> None:

@@ -25,11 +25,11 @@ _STRUCTS = """
     page folio slab track kmem_obj_info list_head hlist_head hlist_node rb_node rb_root rb_root_cached callback_head
     zone free_area zoneref zonelist pglist_data per_cpu_pages per_cpu_zonestat per_cpu_nodestat lruvec mem_section
     mem_section_usage alloc_context page_frag page_frag_cache shrinker
-    kmem_cache kmem_cache_cpu kmem_cache_node kmem_cache_order_objects reciprocal_value
-    vm_struct vmap_area vmap_block vmap_block_queue mempool_s dma_pool gen_pool gen_pool_chunk
-    mm_struct vm_area_struct task_struct thread_info pt_regs
-    module module_layout module_kobject mod_tree_node kernel_param kernel_param_ops kparam_string kparam_array
-    bug_entry exception_table_entry orc_entry
+    kmem_cache kmem_cache_cpu kmem_cache_node kmem_cache_order_objects reciprocal_value kmem_cache_args
+    vm_struct vmap_area vmap_block vmap_block_queue vmap_node mempool_s dma_pool gen_pool gen_pool_chunk
+    mm_struct vm_area_struct task_struct thread_info pt_regs pcpu_hot
+    module module_layout module_memory module_kobject mod_tree_node kernel_param kernel_param_ops kparam_string
+    kparam_array bug_entry exception_table_entry orc_entry alt_instr
     spinlock raw_spinlock mutex rw_semaphore semaphore completion wait_queue_head wait_queue_entry percpu_ref
     timer_list hrtimer work_struct delayed_work tasklet_struct irqaction notifier_block
     kobject kref kset kobj_type attribute resource device device_driver bus_type class

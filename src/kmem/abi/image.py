@@ -82,10 +82,14 @@ class KernelImage:
             at += 16
 
     def strings(self, table: str) -> list[str]:
-        """A ``const char * const[]``, as far as its entries are pointers."""
+        """A ``const char * const[]``, as far as its entries are pointers: unnamed data may follow it."""
         symbol = self.symbol(table)
         pointers = packing.unpack_from(f"<{symbol.size // 8}Q", self.data, self.offset(symbol.address))
-        return [self.string(pointer) for pointer in pointers if pointer]
+        last = next((at for at, pointer in enumerate(pointers) if pointer and not self._holds(pointer)), len(pointers))
+        return [self.string(pointer) for pointer in pointers[:last] if pointer]
+
+    def _holds(self, address: int) -> bool:
+        return any(virtual <= address < virtual + size for virtual, _, size in self._segments)
 
     def bugs(self) -> Iterator[tuple[str, str, int, str]]:
         """``__bug_table``: "warn", "warn-once" or "bug", file, line, and function+offset/size."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from kmem.errors import InputError
 
+_START_KERNEL_MAP = 0xFFFFFFFF80000000
 _DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 _REMEDY = "give a vmlinux or vmlinuz of a kernel with CONFIG_KALLSYMS and CONFIG_KALLSYMS_BASE_RELATIVE"
 
@@ -33,8 +34,7 @@ def read_symbols(image: bytes) -> list[ImageSymbol]:
     table, tokens = _find_tokens(image)
     num_syms_at, count = _find_num_syms(image, table)
     names, _ = _read_names(image, num_syms_at + 8, count, tokens)
-    (base,) = packing.unpack_from("<Q", image, num_syms_at - 8)
-    offsets = packing.unpack_from(f"<{count}i", image, num_syms_at - 8 - _align(count * 4))
+    base, offsets = _find_addresses(image, num_syms_at, count, _align(table + sum(len(token) + 1 for token in tokens)))
     # CONFIG_KALLSYMS_ABSOLUTE_PERCPU: offsets that are not negative are absolute values.
     addresses = [value if value >= 0 else base - 1 - value for value in offsets]
     ordered = sorted(set(addresses))
@@ -44,6 +44,18 @@ def read_symbols(image: bytes) -> list[ImageSymbol]:
         size = ordered[after] - address if after < len(ordered) else 0
         symbols.append(ImageSymbol(name[1:], name[0], address, size))
     return symbols
+
+
+def _find_addresses(image: bytes, num_syms_at: int, count: int, token_index: int) -> tuple[int, tuple[int, ...]]:
+    """kallsyms_relative_base and kallsyms_offsets: before kallsyms_num_syms, or, later, behind the token index."""
+    (base,) = packing.unpack_from("<Q", image, num_syms_at - 8)
+    at = num_syms_at - 8 - _align(count * 4)
+    if base < _START_KERNEL_MAP:
+        at = token_index + 512
+        (base,) = packing.unpack_from("<Q", image, at + _align(count * 4))
+    if base < _START_KERNEL_MAP:
+        raise InputError("the kernel image has no kallsyms addresses", remedy=_REMEDY)
+    return base, packing.unpack_from(f"<{count}i", image, at)
 
 
 def _align(offset: int) -> int:

@@ -6,7 +6,10 @@ depends on the configuration; their shifts and widths are in ``releases/<release
 
 from __future__ import annotations
 
+from functools import cache
+
 from kmem.abi.flags import flag_names, format_flags
+from kmem.abi.layout import enums
 from kmem.abi.release import release as _release
 
 PG_locked = 0
@@ -65,6 +68,45 @@ LRU_GEN_SHIFT = 27
 LRU_GEN_WIDTH = 3
 LRU_REFS_SHIFT = 25
 LRU_REFS_WIDTH = 2
+
+
+class PageFlags:
+    """Where *release* keeps what a page is: bits of ``page->flags`` by their C name, and page types."""
+
+    def __init__(self, release: str) -> None:
+        self._bits = enums(release)["pageflags"]
+        self.typed = "page-type-byte" in _release(release).features
+        """A page has one type, in the top byte of ``page_type``; before, each type has a bit there that it clears."""
+
+    def bit(self, name: str) -> int:
+        """The number of the flag called *name*."""
+        return self._bits[name]
+
+    def is_slab(self, flags: int, page_type: int) -> bool:
+        """``PageSlab()``."""
+        return page_type >> 24 == PGTY_SLAB if self.typed else flags >> self._bits["PG_slab"] & 1 == 1
+
+    def is_buddy(self, page_type: int) -> bool:
+        """``PageBuddy()``."""
+        if self.typed:
+            return page_type >> 24 == PGTY_BUDDY
+        return page_type & (PAGE_TYPE_BASE | PG_buddy) == PAGE_TYPE_BASE
+
+    def is_table(self, page_type: int) -> bool:
+        """``PageTable()``."""
+        if self.typed:
+            return page_type >> 24 == PGTY_TABLE
+        return page_type & (PAGE_TYPE_BASE | PG_table) == PAGE_TYPE_BASE
+
+
+PGTY_BUDDY, PGTY_TABLE, PGTY_SLAB = 0xF0, 0xF2, 0xF5
+
+
+@cache
+def page_flags(release: str) -> PageFlags:
+    """Those of *release*. Raises UsageError for one that is not modelled."""
+    return PageFlags(release)
+
 
 PAGEFLAGS_MASK = (1 << NR_PAGEFLAGS) - 1
 # include/linux/page-flags.h: flags that must be clear when a page is freed.

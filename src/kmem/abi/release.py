@@ -6,6 +6,7 @@ a version number.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from kmem.abi.data import read
+
+MODEL = os.environ.get("KMEM_RELEASE", "6.1")
+"""The release that model code is compiled with, or interpreted with. Everything else takes the release of a boot."""
 
 ConfigValue = bool | int | str
 
@@ -102,6 +106,8 @@ class Release:
     slab_flags: Mapping[str, int]
     page_flag_fields: tuple[PageFlagField, ...]
     features: frozenset[str]
+    places: Mapping[str, tuple[str, int, str, bool]]
+    """Where the mm warns and stops, by the name in kmem.mm.places: file, line, function, only once."""
 
 
 @cache
@@ -126,6 +132,7 @@ def release(name: str) -> Release:
         slab_flags=_read_only(raw["slab_flags"]),
         page_flag_fields=tuple(PageFlagField(*row) for row in raw["mm"]["page_flag_fields"]),
         features=frozenset(raw["mm"]["features"]),
+        places=_read_only({name: tuple(where) for name, where in raw.get("places", {}).items()}),
     )
 
 

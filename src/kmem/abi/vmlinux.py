@@ -6,7 +6,9 @@ import bz2
 import gzip
 import io
 import lzma
+import shutil
 import struct as packing
+import subprocess
 
 from kmem.errors import InputError
 
@@ -18,7 +20,8 @@ _SETUP_SECTS = 0x1F1
 _HDRS = 0x202
 _PAYLOAD_OFFSET = 0x248
 _PAYLOAD_LENGTH = 0x24C
-_NEEDS_TOOL = {b"\x28\xb5\x2f\xfd": "zstd", b"\x02\x21\x4c\x18": "lz4", b"\x89LZO": "lzop", b"\x5d\x00\x00": "lzma"}
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_NEEDS_TOOL = {_ZSTD: "zstd", b"\x02\x21\x4c\x18": "lz4", b"\x89LZO": "lzop", b"\x5d\x00\x00": "lzma"}
 
 
 def is_bzimage(data: bytes) -> bool:
@@ -27,7 +30,9 @@ def is_bzimage(data: bytes) -> bool:
 
 
 def decompress_vmlinuz(data: bytes) -> bytes:
-    """The ELF vmlinux in an x86 bzImage. gzip, xz and bzip2 payloads; InputError names the tool for others."""
+    """The ELF vmlinux in an x86 bzImage. gzip, xz and bzip2 payloads, zstd with its program; InputError names what is
+    missing for others.
+    """
     setup_sects = data[_SETUP_SECTS] or 4
     offset, length = packing.unpack_from("<II", data, _PAYLOAD_OFFSET)
     start = (setup_sects + 1) * 512 + offset
@@ -45,6 +50,14 @@ def decompress_vmlinuz(data: bytes) -> bytes:
         raise InputError(f"the kernel image cannot be decompressed: {error}", remedy=_REMEDY) from error
     if payload.startswith(ELF_MAGIC):
         return payload
+    if payload.startswith(_ZSTD) and shutil.which("zstd"):
+        # The four bytes behind the compressed data are its unpacked size.
+        done = subprocess.run(["zstd", "-dqc"], input=payload[:-4], capture_output=True, check=False)
+        if done.returncode == 0:
+            return done.stdout
+        raise InputError(
+            f"zstd cannot decompress the kernel image: {done.stderr.decode('utf-8', 'replace').strip()}", remedy=_REMEDY
+        )
     for magic, tool in _NEEDS_TOOL.items():
         if payload.startswith(magic):
             message = f"the kernel image is compressed with {tool}, which is not in Python's standard library"

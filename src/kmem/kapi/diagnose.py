@@ -28,6 +28,7 @@ STARVED_LIMIT = 1000
 _RANGES = {
     codes.REPORT_LEFT_REDZONE: slub_report.LEFT_REDZONE,
     codes.REPORT_RIGHT_REDZONE: slub_report.RIGHT_REDZONE,
+    codes.REPORT_KMALLOC_REDZONE: slub_report.KMALLOC_REDZONE,
     codes.REPORT_ALIGNMENT: slub_report.ALIGNMENT_PADDING,
     codes.REPORT_POISON: slub_report.POISON,
     codes.REPORT_END_POISON: slub_report.END_POISON,
@@ -36,6 +37,7 @@ _RANGES = {
 _KINDS = {
     codes.REPORT_LEFT_REDZONE: "out-of-bounds",
     codes.REPORT_RIGHT_REDZONE: "out-of-bounds",
+    codes.REPORT_KMALLOC_REDZONE: "out-of-bounds",
     codes.REPORT_ALIGNMENT: "out-of-bounds",
     codes.REPORT_OBJECT_PADDING: "out-of-bounds",
     codes.REPORT_SLAB_PADDING: "out-of-bounds",
@@ -54,6 +56,7 @@ _WARNINGS = {
 _FRAMES = {
     codes.REPORT_LEFT_REDZONE: "@left-redzone",
     codes.REPORT_RIGHT_REDZONE: "@right-redzone",
+    codes.REPORT_KMALLOC_REDZONE: "@kmalloc-redzone",
     codes.REPORT_POISON: "@poison",
     codes.REPORT_END_POISON: "@end-poison",
     codes.REPORT_OBJECT_PADDING: "@object-padding",
@@ -115,6 +118,10 @@ class Diagnose:
         }
         self.drain: Callable[[], None] = lambda: None
 
+    @property
+    def _release(self) -> str:
+        return self.k.mm.config.release
+
     def __call__(self, code: int, a: int, b: int, c: int, d: int) -> int:
         """One upcall."""
         return self._handlers[code](a, b, c, d)
@@ -153,11 +160,12 @@ class Diagnose:
 
     def _warn(self, where: int, a: int, b: int, d: int) -> int:
         message = _WARNINGS.get(where)
-        self.k.warn_at(places.PLACES[where], message.format(self.k.mm.hash_pointer(u64(a))) if message else "")
+        place = places.place(where, self._release)
+        self.k.warn_at(place, message.format(self.k.mm.hash_pointer(u64(a))) if message else "")
         return 0
 
     def _bug(self, where: int, a: int, b: int, d: int) -> int:
-        place = places.PLACES[where]
+        place = places.place(where, self._release)
         function = self._freeing(u64(a), b) if where == places.SLUB_DOUBLE_FREE else place.function
         self.k.bug(place.file, place.line, function)
 
@@ -180,7 +188,7 @@ class Diagnose:
         return 0
 
     def _failure(self, message: str, mask: int, function: str) -> None:
-        report = AllocationFailure(self.k.comm(), message, mask, gfp.pgg(mask))
+        report = AllocationFailure(self.k.comm(), message, mask, gfp.pgg(mask, self._release))
         from kmem.mm.show_mem import mem_info
 
         self.print(report.lines(self.k.stack_lines(function), mem_info(self.k.mm)))
@@ -209,7 +217,7 @@ class Diagnose:
         if self._starved > 1:
             return 0
         comm = self.k.comm()
-        names = gfp.pgg(mask)
+        names = gfp.pgg(mask, self._release)
         self.print([(4, f"{comm} invoked oom-killer: gfp_mask={mask:#x}({names}), order={order}, oom_score_adj=0")])
         self.print(self.k.stack_lines("out_of_memory"))
         from kmem.mm.show_mem import mem_info
@@ -222,13 +230,13 @@ class Diagnose:
 
     def _geometry(self, s: Any) -> CacheGeometry:
         name = self.k.mm.view.cache_name(s)
-        return CacheGeometry(name, s.size, s.object_size, s.inuse, s.offset, s.red_left_pad, s.flags)
+        return CacheGeometry(name, s.size, s.object_size, s.inuse, s.offset, s.red_left_pad, s.flags, self._release)
 
     def _values(self, sl: Any) -> SlabValues:
         view = self.k.mm.view
         address = view.addr(sl)
         flags = u64(view.page(view.pfn(address)).flags)
-        shown = page_flags.decode(flags)
+        shown = page_flags.decode(flags, self._release)
         return SlabValues(address, self.k.mm.page_to_virt(address), sl.objects, sl.inuse, u64(sl.freelist), shown)
 
     def _tracks(self, s: Any) -> Callable[[int], tuple[Track | None, Track | None]]:
@@ -306,7 +314,8 @@ class Diagnose:
         if what in _RANGES:
             message = f"{message}: {v[1] - v[0] + 1} bytes at {v[0]:#x}, first byte {v[2]:#x} instead of {v[3]:#x}"
         kind = _KINDS.get(what, "freelist-corruption")
-        tracks = report.tracks(obj) if obj and report.is_object(obj) and report.cache.flags & 0x10000 else (None, None)
+        tracked = report.cache.flags & report.cache.f.SLAB_STORE_USER
+        tracks = report.tracks(obj) if obj and report.is_object(obj) and tracked else (None, None)
         sites = [t.stack[0] if t and t.stack else t.addr if t else 0 for t in tracks]
         facts = {
             "cache": report.cache.name,
@@ -354,7 +363,7 @@ class Diagnose:
     def _wrong_cache(self, cache: int, real: int, obj: int, d: int) -> int:
         view = self.k.mm.view
         names = [view.cache_name(view.ptr(kmem_cache, address)) for address in (cache, real)]
-        place = places.PLACES[places.CACHE_WRONG]
+        place = places.place(places.CACHE_WRONG, self._release)
         self.k.warn(place.file, place.line, place.function, slub_report.wrong_slab_cache(*names) + "\n")
         return 0
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -109,8 +109,11 @@ def _declare(entry: Entry, module: str) -> None:
     _homes[entry.name] = module.rpartition(".")[2]
 
 
-def export(fidelity: Fidelity, *, name: str | None = None, private: bool = False) -> Callable[[F], F]:
-    """Declares the decorated function as the handler of the kernel function *name* (default: its own name)."""
+def export(fidelity: Fidelity, *, name: str | None = None, alias: str = "", private: bool = False) -> Callable[[F], F]:
+    """Declares the decorated function as the handler of the kernel function *name* (default: its own name).
+
+    *alias* is what another release calls it, where that is more than the ending ``_noprof`` (see `lookup`).
+    """
 
     def declare(handler: F) -> F:
         symbol = name or handler.__name__
@@ -120,6 +123,9 @@ def export(fidelity: Fidelity, *, name: str | None = None, private: bool = False
             raise ValueError(f"{symbol}: the docstring does not begin with a C prototype in double backquotes")
         entry = Export(symbol, fidelity, handler, " ".join(prototype[1].split()), body.strip(), private)
         _declare(entry, handler.__module__)
+        if alias:
+            renamed = re.sub(rf"\b{symbol}\(", f"{alias}(", entry.prototype, count=1)
+            _declare(replace(entry, name=alias, prototype=renamed), handler.__module__)
         return handler
 
     return declare
@@ -162,11 +168,13 @@ def data(
 def lookup(name: str) -> Entry | None:
     """What is declared as *name*, None when nothing is. Imports the file that declares it.
 
-    An entry that is `private` is reachable through pointers only: a module cannot import it.
+    An entry that is `private` is reachable through pointers only: a module cannot import it. Since "mm/slab:
+    enable slab allocation tagging for kmalloc and friends" functions that allocate link as ``NAME_noprof``, with NAME's
+    arguments: those are found by NAME unless they are declared for themselves.
     """
     module = index.module_of(name)
     if module is None:
-        return None
+        return lookup(name.removesuffix("_noprof")) if name.endswith("_noprof") else None
     import_module(f"kmem.kapi.{module}")
     return _registry[name]
 

@@ -57,7 +57,7 @@ kstrtobool kstrtoint kstrtoll kstrtos16 kstrtos8 kstrtou16 kstrtou8 kstrtouint k
 simple_strtoul simple_strtoull
 """,
     "list": """
-__list_add_valid __list_del_entry_valid
+__list_add_valid __list_add_valid_or_report __list_del_entry_valid __list_del_entry_valid_or_report
 """,
     "math": """
 gcd get_option int_pow int_sqrt iter_div_u64_rem lcm lcm_not_zero memparse rational_best_approximation
@@ -76,7 +76,7 @@ mutex_lock_killable mutex_trylock mutex_unlock
 """,
     "pages": """
 __alloc_pages __folio_alloc __folio_put __free_pages __get_free_pages alloc_pages alloc_pages_exact empty_zero_page
-folio_alloc free_pages free_pages_exact get_zeroed_page split_page zero_pfn
+folio_alloc free_pages free_pages_exact get_free_pages_noprof get_zeroed_page split_page zero_pfn
 """,
     "panic": """
 __stack_chk_fail __warn_printk dump_stack fortify_panic panic panic_timeout
@@ -132,10 +132,15 @@ io_schedule schedule wake_up_process yield
 down down_interruptible down_killable down_timeout down_trylock up
 """,
     "slab": """
-__kmalloc __kmalloc_node __kmalloc_node_track_caller kfree kfree_const kfree_sensitive kmalloc_large
-kmalloc_large_node kmalloc_node_trace kmalloc_size_roundup kmalloc_trace kmem_cache_alloc kmem_cache_alloc_bulk
-kmem_cache_alloc_lru kmem_cache_alloc_node kmem_cache_create kmem_cache_create_usercopy kmem_cache_destroy
-kmem_cache_free kmem_cache_free_bulk kmem_cache_shrink kmem_cache_size krealloc ksize
+__kmalloc __kmalloc_cache_node_noprof __kmalloc_cache_noprof __kmalloc_large_node_noprof __kmalloc_large_noprof
+__kmalloc_node __kmalloc_node_track_caller kfree kfree_const kfree_sensitive kmalloc_large kmalloc_large_node
+kmalloc_node_trace kmalloc_size_roundup kmalloc_trace kmem_cache_alloc kmem_cache_alloc_bulk kmem_cache_alloc_lru
+kmem_cache_alloc_node kmem_cache_create kmem_cache_create_usercopy kmem_cache_destroy kmem_cache_free
+kmem_cache_free_bulk kmem_cache_shrink kmem_cache_size krealloc ksize
+""",
+    "slab_buckets": """
+__fortify_panic __kmalloc_node_noprof __kmalloc_node_track_caller_noprof __kmem_cache_create_args
+__kvmalloc_node_noprof kmem_buckets_create kvrealloc_noprof pcpu_alloc_noprof
 """,
     "sort": """
 bsearch sort sort_r
@@ -156,8 +161,9 @@ sysfs_emit_at vscnprintf vsnprintf vsprintf
 sscanf vsscanf
 """,
     "string": """
-memchr memchr_inv memcmp memscan strcasecmp strcat strchr strchrnul strcmp strcpy strcspn strlcat strlcpy strlen
-strncasecmp strncat strnchr strncmp strncpy strnlen strnstr strpbrk strrchr strscpy strsep strspn strstr
+memchr memchr_inv memcmp memscan sized_strscpy strcasecmp strcat strchr strchrnul strcmp strcpy strcspn strlcat
+strlcpy strlen strncasecmp strncat strnchr strncmp strncpy strnlen strnstr strpbrk strrchr strscpy strsep strspn
+strstr
 """,
     "string_helpers": """
 __sysfs_match_string match_string memcpy_and_pad skip_spaces strim string_escape_mem string_get_size string_unescape

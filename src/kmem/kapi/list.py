@@ -30,7 +30,7 @@ def _del(k: Host, line: int, message: str) -> bool:
     return _corrupted(k, "__list_del_entry_valid", line, message)
 
 
-@export(faithful)
+@export(faithful, alias="__list_add_valid_or_report")
 def __list_add_valid(k: Host, new: int, prev: int, next: int) -> bool:
     """``bool __list_add_valid(struct list_head *new, struct list_head *prev, struct list_head *next)``
 
@@ -53,7 +53,7 @@ def __list_add_valid(k: Host, new: int, prev: int, next: int) -> bool:
     return True
 
 
-@export(faithful)
+@export(faithful, alias="__list_del_entry_valid_or_report")
 def __list_del_entry_valid(k: Host, entry: int) -> bool:
     """``bool __list_del_entry_valid(struct list_head *entry)``
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kmem.abi import gfp
-from kmem.abi.page_flags import PG_head
+from kmem.abi.page_flags import page_flags
 from kmem.kapi.export import data, export, faithful, simplified
 from kmem.kapi.host import Host
 
@@ -72,7 +72,7 @@ def __free_pages(k: Host, page: int, order: int) -> None:
     k.mm.free_pages(page, order)
 
 
-@export(faithful)
+@export(faithful, alias="get_free_pages_noprof")
 def __get_free_pages(k: Host, gfp_mask: int, order: int) -> int:
     """``unsigned long __get_free_pages(gfp_t gfp_mask, unsigned int order)``
 
@@ -148,8 +148,9 @@ def __folio_put(k: Host, folio: int) -> None:
     """
     page = k.layout["page"]
     order = 0
-    if k.mem.u64(folio + page.offset("flags")) >> PG_head & 1:
-        order = k.mem.u8(folio + page.size + page.offset("compound_order"))
+    if k.mem.u64(folio + page.offset("flags")) >> page_flags(k.release.name).bit("PG_head") & 1:
+        order_at = "flags" if "folio-order" in k.release.features else "compound_order"
+        order = k.mem.u8(folio + page.size + page.offset(order_at))
     # The allocator drops the last reference itself: give it one.
     _set_refcount(k, folio, 1)
     k.mm.free_pages(folio, order)

@@ -11,7 +11,7 @@ SIZE_MAX = (1 << 64) - 1
 ZERO_SIZE_PTR = 16
 
 
-@export(faithful)
+@export(faithful, alias="__kmalloc_cache_noprof")
 def kmalloc_trace(k: Host, s: int, gfpflags: int, size: int) -> int:
     """``void *kmalloc_trace(struct kmem_cache *s, gfp_t gfpflags, size_t size)``
 
@@ -21,7 +21,7 @@ def kmalloc_trace(k: Host, s: int, gfpflags: int, size: int) -> int:
     return k.mm.kmalloc_trace(s, gfpflags, -1, size)
 
 
-@export(faithful)
+@export(faithful, alias="__kmalloc_cache_node_noprof")
 def kmalloc_node_trace(k: Host, s: int, gfpflags: int, node: int, size: int) -> int:
     """``void *kmalloc_node_trace(struct kmem_cache *s, gfp_t gfpflags, int node, size_t size)``
 
@@ -57,7 +57,7 @@ def __kmalloc_node_track_caller(k: Host, size: int, flags: int, node: int, calle
     return k.mm.kmalloc(size, flags, node, caller)
 
 
-@export(faithful)
+@export(faithful, alias="__kmalloc_large_noprof")
 def kmalloc_large(k: Host, size: int, flags: int) -> int:
     """``void *kmalloc_large(size_t size, gfp_t flags)``
 
@@ -66,7 +66,7 @@ def kmalloc_large(k: Host, size: int, flags: int) -> int:
     return k.mm.kmalloc_large(size, flags, -1)
 
 
-@export(faithful)
+@export(faithful, alias="__kmalloc_large_node_noprof")
 def kmalloc_large_node(k: Host, size: int, flags: int, node: int) -> int:
     """``void *kmalloc_large_node(size_t size, gfp_t flags, int node)``
 

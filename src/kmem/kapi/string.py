@@ -77,7 +77,7 @@ def strlcpy(k: Host, dest: int, src: int, size: int) -> int:
     return len(text)
 
 
-@export(faithful)
+@export(faithful, alias="sized_strscpy")
 def strscpy(k: Host, dest: int, src: int, count: int) -> int:
     """``ssize_t strscpy(char *dest, const char *src, size_t count)``
 

@@ -76,7 +76,8 @@ def _key(release: str, models: Sequence[str]) -> str:
     digest = hashlib.sha256(release.encode())
     for name, source in sorted(_sources(models).items()):
         digest.update(name.encode() + b"\0" + source)
-    digest.update((_PACKAGE / "abi" / "releases" / f"{release}.structs.json").read_bytes())
+    for facts in ("structs.json", "enums.json", "toml"):
+        digest.update((_PACKAGE / "abi" / "releases" / f"{release}.{facts}").read_bytes())
     with open("/proc/cpuinfo", "rb") as cpuinfo:
         digest.update(
             b"".join(line for line in cpuinfo.read().split(b"\n\n")[0].splitlines(True) if line.startswith(b"flags"))

@@ -100,17 +100,28 @@ def parse_type(text: str, offset: int, size: int, bits: tuple[int, int] = (0, 0)
 
 
 class Struct:
-    """A C struct: its name, size and members, and the window that its objects live in."""
+    """A C struct of one release: its name, size and members, and the window that its objects live in.
+
+    *table* holds the structs of that release by name. Without it the struct is one that model code is compiled (or
+    interpreted) with: those are in :attr:`registry`.
+    """
 
     registry: ClassVar[dict[str, Struct]] = {}
 
-    def __init__(self, name: str, size: int, members: dict[str, list[Any]], window: str) -> None:
+    def __init__(
+        self, name: str, size: int, members: dict[str, list[Any]], window: str, table: dict[str, Struct] | None = None
+    ) -> None:
         self.name = name
         self.size = size
         self.window = window
+        self.table = Struct.registry if table is None else table
         self._raw = members
         self._fields: dict[str, Field] = {}
-        Struct.registry[name] = self
+        self.table[name] = self
+
+    def among(self, table: dict[str, Struct]) -> Struct:
+        """The struct of this name in another release's *table*; one of our own is the same in every release."""
+        return table.get(self.name) or Struct(self.name, self.size, self._raw, self.window, table)
 
     def field(self, name: str) -> Field:
         """The member called *name*; AttributeError if the release has none."""
@@ -197,6 +208,8 @@ class Ptr:
 
     def __init__(self, ram: Ram | None, type_: Struct, addr: int, window: str = "") -> None:
         set_ = object.__setattr__
+        if ram is not None and type_.table is not ram.structs:
+            type_ = type_.among(ram.structs)
         set_(self, "_ram", ram)
         set_(self, "_type", type_)
         set_(self, "_addr", s64(addr))
@@ -265,16 +278,25 @@ def embedded_window(struct: Struct, window: str) -> str:
     return ANY if struct.window == ANY and window != PRIVATE else window
 
 
+def _target(ram: Ram, name: str) -> Struct | None:
+    """The struct of this name in the release of *ram*, or one of our own."""
+    found = ram.structs.get(name)
+    if found is None and name in Struct.registry:
+        found = Struct.registry[name].among(ram.structs)
+    return found
+
+
 def _read(ram: Ram, window: str, addr: int, field: Field) -> Any:
     if field.kind == "int":
         value = load(ram, window, addr, field.size, field.signed)
         return (value >> field.bit_offset) & ((1 << field.bit_size) - 1) if field.bit_size else value
     if field.kind == "ptr":
         value = load(ram, window, addr, 8, True)
-        target = Struct.registry.get(field.target)
+        target = _target(ram, field.target)
         return Ptr(ram, target, value) if target else value
     if field.kind == "struct":
-        target = Struct.registry[field.target]
+        target = _target(ram, field.target)
+        assert target is not None
         return Ptr(ram, target, addr, embedded_window(target, window))
     return Array(ram, window, addr, field)
 

@@ -1,14 +1,14 @@
-"""The target release's C structs that model code points to."""
+"""The C structs of a release that model code points to."""
 
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
+from kmem.abi.data import read
+from kmem.abi.release import MODEL
 from kmem.lib.cstruct import ANY, DIRECT, VMEMMAP, Struct
 
-RELEASE = os.environ.get("KMEM_RELEASE", "6.1")
+RELEASE = MODEL
 """The release whose layout model code is compiled (or interpreted) with."""
 
 _WINDOWS = {"page": VMEMMAP, "slab": VMEMMAP, "folio": VMEMMAP}
@@ -18,11 +18,28 @@ _NAMES = """page slab folio list_head rb_node rb_root hlist_head hlist_node call
 zoneref pglist_data per_cpu_pages per_cpu_zonestat kmem_cache kmem_cache_cpu kmem_cache_node kmem_cache_order_objects
 reciprocal_value kobject track vm_struct vmap_area vmap_block""".split()
 
-_FILE = Path(__file__).parent.parent / "abi" / "releases" / f"{RELEASE}.structs.json"
-_layouts = json.loads(_FILE.read_bytes())
-for _name in _NAMES:
-    Struct(_name, _layouts[_name]["size"], _layouts[_name]["members"], _WINDOWS.get(_name, DIRECT))
 
+def _fill(table: dict[str, Struct], release: str) -> None:
+    layouts = json.loads(read(release, "structs.json"))
+    for name in _NAMES:
+        Struct(name, layouts[name]["size"], layouts[name]["members"], _WINDOWS.get(name, DIRECT), table)
+
+
+_tables: dict[str, dict[str, Struct]] = {}
+
+
+def structs(release: str) -> dict[str, Struct]:
+    """The structs of *release* by name; of `RELEASE`, those that model code has. Raises UsageError for a release that
+    is not modelled.
+    """
+    if release not in _tables:
+        table = Struct.registry if release == RELEASE else {}
+        _fill(table, release)
+        _tables[release] = table
+    return _tables[release]
+
+
+structs(RELEASE)
 rb_node = Struct.registry["rb_node"]
 rb_root = Struct.registry["rb_root"]
 list_head = Struct.registry["list_head"]

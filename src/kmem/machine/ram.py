@@ -32,6 +32,7 @@ from kmem.lib.cstruct import (
     CoreFault,
     s64,
 )
+from kmem.lib.kstructs import RELEASE, structs
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -49,12 +50,17 @@ _DIRECT, _VMEMMAP, _IMAGE = s64(PAGE_OFFSET), s64(VMEMMAP_START), s64(START_KERN
 
 
 class Ram:
-    """*size* bytes of physical memory (the highest physical address plus one; a multiple of 2 MiB)."""
+    """*size* bytes of physical memory (the highest physical address plus one; a multiple of 2 MiB).
 
-    def __init__(self, size: int) -> None:
+    What lies in it has the layout of *release*: typed pointers into it take their struct from :attr:`structs`.
+    """
+
+    def __init__(self, size: int, release: str = RELEASE) -> None:
         if size % (2 << 20):
             raise ValueError("RAM size must be a multiple of 2 MiB")
         self.size = size
+        self.release = release
+        self.structs = structs(release)
         self._length = PRIVATE_SIZE + size
         self._fd = os.memfd_create("kmem-ram", os.MFD_CLOEXEC)
         os.ftruncate(self._fd, self._length)

@@ -31,7 +31,7 @@ class Mm(VmapCalls, IomemCalls):
 
     def __init__(self, config: BootConfig, on_upcall: UpcallHandler) -> None:
         self.config = config
-        self.ram = Ram(ram_end(config.ram))
+        self.ram = Ram(ram_end(config.ram), config.release)
         self.view = View(self.ram)
         self.core = Core(self.ram, config.release, on_upcall)
         self.moment: Callable[[], tuple[int, int, int, int, int]] = lambda: (0, 0, 0, 0, 0)
@@ -164,7 +164,7 @@ class Mm(VmapCalls, IomemCalls):
         if not 0 <= offset < self.ram.size:
             return 0
         head = self.view.page_of(p)
-        return u64(self.view.slab(head).slab_cache._addr) if head.flags >> 9 & 1 else 0
+        return u64(self.view.slab(head).slab_cache._addr) if self.view.is_slab(head) else 0
 
     # pages
 

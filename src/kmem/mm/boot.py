@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, START_KERNEL_MAP, VMEMMAP_START
+from kmem.abi.release import release
 from kmem.lib.cstruct import s64
 from kmem.machine.ram import Ram
 from kmem.mm.binding import Core
@@ -29,13 +30,12 @@ IMAGE_SIZE = IMAGE_TABLES + (1 << 20) - IMAGE_PHYS
 RW_GLOBAL_NX = (1 << 63) | 0x163
 RWX_GLOBAL = 0x163
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable", "Device")
-PERCPU_STATIC, PERCPU_RESERVED, PERCPU_UNIT = 212992, 8192, 1 << 20
+PERCPU_RESERVED, PERCPU_UNIT = 8192, 1 << 20
 _SWITCHES = (
     *("hardened", "freelist_random", "init_on_alloc", "init_on_free", "slab_nomerge", "disable_higher_order_debug"),
     *("slub_cpu_partial", "slub_tiny", "shuffle_page_alloc"),
 )
 _NUMBERS = ("slub_min_order", "slub_max_order", "slub_min_objects", "watermark_scale_factor", "watermark_boost_factor")
-_KMALLOC_NAMES = ("kmalloc", "kmalloc-cg", "kmalloc-rcl", "dma-kmalloc")
 _SIZES = ("", "96", "192", "8", "16", "32", "64", "128", "256", "512", "1k", "2k", "4k", "8k")
 
 
@@ -92,6 +92,7 @@ class MemoryBoot:
 
     def __init__(self, ram: Ram, core: Core, config: BootConfig) -> None:
         self.ram, self.core, self.config = ram, core, config
+        self.release = release(config.release)
         self.view = View(ram)
         self.usable = e820(config.ram)
         self.memblock = Memblock(self.usable)
@@ -109,7 +110,9 @@ class MemoryBoot:
         self._free_memory()
         self.core.k_setup_per_cpu_pageset()
         self._slab()
-        cache = self.core.k_kmem_cache_create(self._string("vmap_area"), vmap_area.size, 0, 0x40000, 0, 0, 0)
+        flags = self.release.slab_flags["SLAB_PANIC"]
+        size = vmap_area.among(self.ram.structs).size
+        cache = self.core.k_kmem_cache_create(self._string("vmap_area"), size, 0, flags, 0, 0, 0)
         self.core.k_vmalloc_init(cache)
         self.core.k_shuffle_free_memory()
 
@@ -177,13 +180,13 @@ class MemoryBoot:
             offsets[cpu] = s64(PAGE_OFFSET + self.memblock.alloc(PERCPU_UNIT))
         k.pcpu_base_addr = offsets[0]
         k.pcpu_unit_size = PERCPU_UNIT
-        k.pcpu_static_size = PERCPU_STATIC + PERCPU_RESERVED
-        k.pcpu_free_bytes = PERCPU_UNIT - PERCPU_STATIC - PERCPU_RESERVED
+        k.pcpu_static_size = self.release.constants["PERCPU_STATIC"] + PERCPU_RESERVED
+        k.pcpu_free_bytes = PERCPU_UNIT - k.pcpu_static_size
         k.pcpu_map = s64(PAGE_OFFSET + self.memblock.alloc(PERCPU_UNIT // 8))
 
     def _zones(self) -> None:
         k = self.view.kdata
-        pgdat = PAGE_OFFSET + self.memblock.alloc(pglist_data.size)
+        pgdat = PAGE_OFFSET + self.memblock.alloc(pglist_data.among(self.ram.structs).size)
         node = self.view.ptr(pglist_data, pgdat)
         node.node_id = 0
         node.nr_zones = 3
@@ -206,7 +209,7 @@ class MemoryBoot:
     def _free_memory(self) -> None:
         # What boot still needs it must take before memblock hands over.
         self.boot_caches = self.memblock.alloc(5 * PAGE)
-        self.names = self.memblock.alloc(PAGE)
+        self.names = self.memblock.alloc(len(self.release.kmalloc_types) * KMALLOC_SLOTS * 32)
         for first, last in self.memblock.free:
             # a block never crosses a zone: zones begin at multiples of the largest block
             self.core.k_memblock_free_range(-(-first // PAGE), last // PAGE)
@@ -214,12 +217,13 @@ class MemoryBoot:
         self.core.k_setup_watermarks()
 
     def _slab(self) -> None:
-        for kind, prefix in enumerate(_KMALLOC_NAMES):
+        own = ("kmem_cache_node", "kmem_cache", "kmalloc_buckets")
+        for kind, prefix in enumerate(self.release.kmalloc_types):
             for index, size in enumerate(_SIZES):
                 at = self.names + (kind * KMALLOC_SLOTS + index) * 32
-                text = f"{prefix}-{size}".encode() if size else (b"kmem_cache_node", b"kmem_cache", b"", b"")[kind]
+                text = (f"{prefix}-{size}" if size else own[kind] if kind < len(own) else "").encode()
                 self.ram.mem[at : at + len(text)] = text
-        assert kmem_cache.size <= 8192 + 512
+        assert kmem_cache.among(self.ram.structs).size <= 8192 + 512
         self.core.k_kmem_cache_init(PAGE_OFFSET + self.boot_caches, PAGE_OFFSET + self.names)
 
     def _string(self, text: str) -> int:

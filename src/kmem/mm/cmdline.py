@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kmem.abi.slab_flags import DEBUG_DEFAULT_FLAGS, SLUB_DEBUG_LETTERS
+from kmem.abi.slab_flags import slab_flags
 
 KERN_ERR, KERN_WARNING, KERN_NOTICE, KERN_INFO = 3, 4, 5, 6
 MAX_ORDER = 11
@@ -56,6 +56,7 @@ class CommandLine:
     """
 
     text: str = ""
+    release: str = "6.1"
     settings: dict[str, Any] = field(default_factory=dict)
     log: list[tuple[int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -112,27 +113,30 @@ def kstrtobool(text: str) -> bool | None:
     return {"on": True, "of": False}.get(text[:2].lower())
 
 
-def parse_slub_debug(text: str, unknown: Callable[[str], None] = lambda letter: None) -> tuple[dict[str, int], bool]:
+def parse_slub_debug(
+    text: str, unknown: Callable[[str], None] = lambda letter: None, release: str = "6.1"
+) -> tuple[dict[str, int], bool]:
     """``setup_slub_debug()``: what stands behind ``slub_debug=``: flags by cache name (``*`` at the end allowed, ``""``
     for all others), and whether ``O`` was among the letters. *unknown* is told of other letters.
 
     Blocks are separated by ``;``: letters, then names after commas. The first block that names a cache counts, and the
     last without names.
     """
+    f = slab_flags(release)
     if not text:
-        return {"": DEBUG_DEFAULT_FLAGS}, False
+        return {"": f.DEBUG_DEFAULT_FLAGS}, False
     found: dict[str, int] = {}
     keep_order = False
     for block in filter(None, text.split(";")):
         letters, comma, names = block.partition(",")
-        flags = 0 if letters else DEBUG_DEFAULT_FLAGS
+        flags = 0 if letters else f.DEBUG_DEFAULT_FLAGS
         for letter in letters.lower():
             if letter == "-":
                 flags = 0
             elif letter == "o":
                 keep_order = True
-            elif letter in SLUB_DEBUG_LETTERS:
-                flags |= SLUB_DEBUG_LETTERS[letter]
+            elif letter in f.SLUB_DEBUG_LETTERS:
+                flags |= f.SLUB_DEBUG_LETTERS[letter]
             else:
                 unknown(letters[letters.lower().index(letter)])
         if not comma:
@@ -142,9 +146,9 @@ def parse_slub_debug(text: str, unknown: Callable[[str], None] = lambda letter: 
     return found, keep_order
 
 
-def parse(text: str, base: Mapping[str, Any]) -> CommandLine:
+def parse(text: str, base: Mapping[str, Any], release: str = "6.1") -> CommandLine:
     """Read a command line; *base* says what the configuration has built in (``shuffle``: SHUFFLE_PAGE_ALLOCATOR)."""
-    line = CommandLine(text)
+    line = CommandLine(text, release)
     if not text.strip():
         return line
     line.log.append((KERN_NOTICE, f"Kernel command line: {text}"))
@@ -226,7 +230,7 @@ def _slub_debug(line: CommandLine, value: str | None) -> None:
         line.log.append((KERN_ERR, f"slub_debug option '{letter}' unknown. skipped"))
         line.notes.append(f"slub_debug has no option {letter!r}")
 
-    flags, keep_order = parse_slub_debug(value or "", unknown)
+    flags, keep_order = parse_slub_debug(value or "", unknown, line.release)
     line.settings["slub_debug"] = {name: bits for name, bits in flags.items() if name or bits}
     if keep_order:
         line.settings["disable_higher_order_debug"] = True

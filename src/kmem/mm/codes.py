@@ -29,6 +29,7 @@ from __future__ import annotations
     REPORT_END_POISON,
     REPORT_OBJECT_PADDING,
     REPORT_SLAB_PADDING,
+    REPORT_KMALLOC_REDZONE,
     REPORT_FREEPOINTER,
     REPORT_FREECHAIN,
     REPORT_NOT_SLAB,
@@ -41,8 +42,8 @@ from __future__ import annotations
     REPORT_WRONG_COUNT,
     REPORT_WRONG_CACHE,
     REPORT_REMAINING,
-) = range(19)
-"""Reports; the first seven are ranges of overwritten bytes, for which ``a`` … ``d`` of the report are first, last,
+) = range(20)
+"""Reports; the first eight are ranges of overwritten bytes, for which ``a`` … ``d`` of the report are first, last,
 found, expected.
 """
 

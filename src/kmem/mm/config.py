@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from kmem.abi.slab_flags import DEBUG_DEFAULT_FLAGS, SLAB_NO_USER_FLAGS, SLAB_NOLEAKTRACE, SLAB_STORE_USER
+from kmem.abi.slab_flags import slab_flags
 from kmem.errors import UsageError
 from kmem.mm.cmdline import parse
 
@@ -51,14 +51,15 @@ class BootConfig:
 
     def kmem_cache_flags(self, name: str, flags: int) -> int:
         """``kmem_cache_flags()``: the flags of a cache of this name, with what the command line adds."""
-        if flags & SLAB_NO_USER_FLAGS:
+        f = slab_flags(self.release)
+        if flags & f.SLAB_NO_USER_FLAGS:
             return flags
         for pattern, block in self.slub_debug.items():
             prefix, glob, _ = pattern.partition("*")
             if pattern and (name.startswith(prefix) if glob else name == pattern):
                 return flags | block
         everybody = self.slub_debug.get("", 0)
-        return flags | (everybody & ~SLAB_STORE_USER if flags & SLAB_NOLEAKTRACE else everybody)
+        return flags | (everybody & ~f.SLAB_STORE_USER if flags & f.SLAB_NOLEAKTRACE else everybody)
 
 
 def configuration(config: str = "debian", *, cmdline: str = "", **changes: object) -> BootConfig:
@@ -68,13 +69,14 @@ def configuration(config: str = "debian", *, cmdline: str = "", **changes: objec
     if config not in CONFIGS:
         raise UsageError(f"there is no configuration {config!r}", remedy=f"choose one of {', '.join(CONFIGS)}")
     base = BootConfig(config=config)
+    release = str(changes.get("release", base.release))
     if config == "plain":
         base = replace(base, hardened=False, freelist_random=False, init_on_alloc=False)
     elif config == "debug":
-        base = replace(base, slub_debug={"": DEBUG_DEFAULT_FLAGS})
+        base = replace(base, slub_debug={"": slab_flags(release).DEBUG_DEFAULT_FLAGS})
     if changes.get("slub_tiny"):
         base = replace(base, hardened=False, freelist_random=False, slub_cpu_partial=False, slub_max_order=1)
-    line = parse(cmdline, {"shuffle": config != "plain"})
+    line = parse(cmdline, {"shuffle": config != "plain"}, release)
     made = replace(base, cmdline=cmdline, boot_log=tuple(line.log), notes=tuple(line.notes), **line.settings)
     made = replace(made, **changes)  # type: ignore[arg-type]
     if made.slub_tiny and made.slub_debug:

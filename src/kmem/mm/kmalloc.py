@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.abi.gfp import __GFP_COMP, __GFP_ZERO, GFP_KERNEL
-from kmem.abi.slab_flags import SLAB_CONSISTENCY_CHECKS, SLAB_STORE_USER
-from kmem.lib.jit import address, copy, entry, fill, jit, load32, ptr, ult
+from kmem.abi.slab_flags import (
+    SLAB_CONSISTENCY_CHECKS,
+    SLAB_POISON,
+    SLAB_RED_ZONE,
+    SLAB_STORE_USER,
+    SLAB_TYPESAFE_BY_RCU,
+)
+from kmem.lib.jit import address, copy, entry, fill, jit, ptr, ult
 from kmem.mm import places
 from kmem.mm.codes import UP_WRONG_CACHE
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, emit, may_fail
@@ -33,7 +39,7 @@ from kmem.mm.slab_common import (
     kmem_cache_init,
 )
 from kmem.mm.slub import flush_all, kmem_cache_free_one, shrink_node, slab_alloc_node, slab_free
-from kmem.mm.slub_debug import get_info_end
+from kmem.mm.slub_debug import get_orig_size, slub_debug_orig_size
 from kmem.mm.slub_freelist import get_freepointer, slab_of_page, this_cpu_slab, virt_to_slab
 from kmem.mm.slub_geometry import get_order
 from kmem.mm.slub_node import get_node
@@ -125,9 +131,9 @@ def ksize(k: Any, obj: int) -> int:
 @jit
 def slab_ksize(s: Any) -> int:
     """``slab_ksize()``: with checks on, no more than what was declared."""
-    if s.flags & 0xC00:
+    if s.flags & (SLAB_RED_ZONE | SLAB_POISON):
         return s.object_size
-    if s.flags & (0x80000 | SLAB_STORE_USER):
+    if s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_STORE_USER):
         return s.inuse
     return s.size
 
@@ -270,9 +276,7 @@ def k_orig_size(ram: Any, obj: int) -> int:
     """``get_orig_size()``: what kmalloc was asked for, where slub_debug keeps it; else 0."""
     k = kernel(ram)
     s = virt_to_slab(k, obj).slab_cache
-    if s.flags & SLAB_STORE_USER and s.flags & 0x1000:
-        return load32(k, obj + get_info_end(s) + 64)
-    return 0
+    return get_orig_size(k, s, obj) if slub_debug_orig_size(s) else 0
 
 
 @entry

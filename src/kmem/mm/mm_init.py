@@ -10,6 +10,7 @@ from typing import Any
 
 from kmem.lib.jit import address, entry, fill, jit, ptr, store64
 from kmem.lib.list import INIT_LIST_HEAD
+from kmem.mm.features import PCP_HIGH_AUTO
 from kmem.mm.mm_types import page, per_cpu_pages, pglist_data, zone
 from kmem.mm.mmzone import (
     LAST_CPUPID,
@@ -34,6 +35,7 @@ from kmem.mm.percpu import pcpu_alloc
 from kmem.mm.pgtable import KERNPG_TABLE, PSE, entry_at
 
 WATERMARK_SCALE = 10000
+MIN_PERCPU_PAGELIST_HIGH_FRACTION = 8
 
 
 @entry
@@ -222,19 +224,29 @@ def k_setup_per_cpu_pageset(ram: Any) -> int:
             batch = max(zone_batchsize(z.managed_pages), 1)
             high = max(z._watermark[1] // k.nr_cpu_ids, batch << 2)
             z.pageset_batch = batch
-            z.pageset_high = high
+            most = high
+            if PCP_HIGH_AUTO:
+                most = max(z.managed_pages // MIN_PERCPU_PAGELIST_HIGH_FRACTION // k.nr_cpu_ids, batch << 2)
+                z.pageset_high_min = high
+                z.pageset_high_max = most
+            else:
+                z.pageset_high = high
             for cpu in range(k.nr_cpu_ids):
-                init_pageset(cpu_pages(k, z, cpu), high, batch)
+                init_pageset(cpu_pages(k, z, cpu), high, most, batch)
     return 0
 
 
 @jit
-def init_pageset(pcp: Any, high: int, batch: int) -> None:
+def init_pageset(pcp: Any, high: int, most: int, batch: int) -> None:
     """``per_cpu_pages_init()`` and ``pageset_update()``."""
     for i in range(NR_PCP_LISTS):
         INIT_LIST_HEAD(pcp.lists[i])
     pcp.batch = batch
     pcp.high = high
+    if PCP_HIGH_AUTO:
+        pcp.high = 0
+        pcp.high_min = high
+        pcp.high_max = most
     pcp.count = 0
 
 

@@ -17,6 +17,7 @@ from kmem.lib.cstruct import DIRECT, IMAGE, PRIVATE, PRIVATE_SIZE, Struct, priva
 _known = Struct.registry
 RELEASE = kstructs.RELEASE
 page = _known["page"]
+folio = _known["folio"]
 slab = _known["slab"]
 zone = _known["zone"]
 free_area = _known["free_area"]
@@ -96,7 +97,8 @@ private = private_struct(
 assert private.size <= PRIVATE_SIZE
 PRIVATE_AT = -PRIVATE_SIZE
 
-NR_KMALLOC_TYPES, KMALLOC_SLOTS = 4, 14
+MAX_KMALLOC_TYPES, KMALLOC_SLOTS = 20, 14
+"""Room for the kmalloc caches of any release: ``kmalloc_caches[NR_KMALLOC_TYPES][KMALLOC_SHIFT_HIGH + 1]``."""
 MAX_NODES = 64
 MAX_CPUS = 64
 NR_VM_EVENTS = 32
@@ -142,7 +144,7 @@ kdata = private_struct(
         ("kmem_cache", "*kmem_cache"),
         ("kmem_cache_node", "*kmem_cache"),
         ("slab_caches", "struct list_head"),
-        ("kmalloc_caches", f"[{NR_KMALLOC_TYPES}][{KMALLOC_SLOTS}]*kmem_cache"),
+        ("kmalloc_caches", f"[{MAX_KMALLOC_TYPES}][{KMALLOC_SLOTS}]*kmem_cache"),
         # vmalloc
         ("vmap_area_list", "struct list_head"),
         ("free_vmap_area_list", "struct list_head"),

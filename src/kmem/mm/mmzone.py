@@ -19,11 +19,12 @@ from kmem.abi.address import (
 )
 from kmem.lib.cstruct import s64
 from kmem.lib.jit import address, jit, load64, lshr, ptr, root, shl, store64, ult
+from kmem.mm.features import FOLIO_ORDER, NODE_STAT, PAGE_FLAG, PAGE_TYPE_BYTE
 from kmem.mm.mm_types import KDATA, PRIVATE_AT, kdata, page, private
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
 MAX_ORDER = 11
-"""Exclusive in 6.1: the largest block is order 10, 4 MiB."""
+"""The number of orders (NR_PAGE_ORDERS where MAX_PAGE_ORDER is inclusive): the largest block is order 10, 4 MiB."""
 PAGEBLOCK_ORDER = 9
 PAGEBLOCK_NR_PAGES = 1 << PAGEBLOCK_ORDER
 PAGE_ALLOC_COSTLY_ORDER = 3
@@ -34,9 +35,11 @@ MIGRATE_PCPTYPES = 3
 
 WMARK_MIN, WMARK_LOW, WMARK_HIGH = range(3)
 
-PG_LOCKED, PG_REFERENCED, PG_UPTODATE, PG_DIRTY, PG_LRU, PG_ACTIVE, PG_WORKINGSET, PG_WAITERS = range(8)
-PG_ERROR, PG_SLAB, PG_OWNER_PRIV_1, PG_ARCH_1, PG_RESERVED, PG_PRIVATE, PG_PRIVATE_2, PG_WRITEBACK = range(8, 16)
-PG_HEAD = 16
+PG_LOCKED, PG_LRU, PG_ACTIVE = PAGE_FLAG["PG_locked"], PAGE_FLAG["PG_lru"], PAGE_FLAG["PG_active"]
+PG_RESERVED, PG_PRIVATE, PG_PRIVATE_2 = PAGE_FLAG["PG_reserved"], PAGE_FLAG["PG_private"], PAGE_FLAG["PG_private_2"]
+PG_WRITEBACK, PG_WORKINGSET, PG_HEAD = PAGE_FLAG["PG_writeback"], PAGE_FLAG["PG_workingset"], PAGE_FLAG["PG_head"]
+PG_SLAB = PAGE_FLAG.get("PG_slab", -1)
+"""-1 where being a slab is a page type."""
 NODES_PGSHIFT, ZONES_PGSHIFT = 54, 51
 NODES_MASK, ZONES_MASK = 0x3FF, 0x7
 LAST_CPUPID = 0x1FFFFF << 30
@@ -48,19 +51,25 @@ PAGE_FLAGS_CHECK_AT_FREE = (
     | 1 << PG_PRIVATE_2
     | 1 << PG_WRITEBACK
     | 1 << PG_RESERVED
-    | 1 << PG_SLAB
     | 1 << PG_ACTIVE
+    | (0 if PAGE_TYPE_BYTE else 1 << PG_SLAB)
 )
-PAGE_FLAGS_CHECK_AT_PREP = (1 << 23) - 1
+PAGE_FLAGS_CHECK_AT_PREP = (1 << PAGE_FLAG["PG_hwpoison"]) - 1
 
 PAGE_TYPE_NONE = 0xFFFFFFFF
-PG_BUDDY, PG_TABLE = 0x80, 0x400
-"""Page types clear their bit in ``page_type``."""
+PAGE_TYPE_MASK = 0xFF000000 if PAGE_TYPE_BYTE else 0xF0000080
+TYPE_BUDDY = 0xF0000000 if PAGE_TYPE_BYTE else 0xFFFFFF7F
+TYPE_TABLE = 0xF2000000 if PAGE_TYPE_BYTE else 0xFFFFFDFF
+TYPE_SLAB = 0xF5000000
+"""Values of ``page_type``: a clear bit, or a value of the top byte."""
 
 NR_FREE_PAGES = 0
 """Index into ``zone.vm_stat`` (enum zone_stat_item)."""
-NR_SLAB_RECLAIMABLE_B, NR_SLAB_UNRECLAIMABLE_B = 5, 6
-NR_KERNEL_STACK_KB, NR_PAGETABLE = 37, 38
+NR_SLAB_RECLAIMABLE_B, NR_SLAB_UNRECLAIMABLE_B = (
+    NODE_STAT["NR_SLAB_RECLAIMABLE_B"],
+    NODE_STAT["NR_SLAB_UNRECLAIMABLE_B"],
+)
+NR_KERNEL_STACK_KB, NR_PAGETABLE = NODE_STAT["NR_KERNEL_STACK_KB"], NODE_STAT["NR_PAGETABLE"]
 """Indices into ``pgdat.vm_stat`` (enum node_stat_item)."""
 
 _DIRECT, _IMAGE, _VMEMMAP = s64(PAGE_OFFSET), s64(START_KERNEL_MAP), s64(VMEMMAP_START)
@@ -178,27 +187,46 @@ def page_zone(k: Any, p: Any) -> Any:
 @jit
 def page_buddy(p: Any) -> bool:
     """``PageBuddy(page)``: heads a free block."""
-    return p.page_type & (0xF0000000 | PG_BUDDY) == 0xF0000000
+    return p.page_type & PAGE_TYPE_MASK == 0xF0000000
 
 
 @jit
 def set_buddy_order(p: Any, order: int) -> None:
     """``set_buddy_order()``: order in ``private``, and PageBuddy."""
     p.private = order
-    p.page_type = p.page_type & ~PG_BUDDY
+    p.page_type = TYPE_BUDDY
 
 
 @jit
 def clear_buddy(p: Any) -> None:
     """``__ClearPageBuddy`` and ``private`` = 0."""
-    p.page_type = p.page_type | PG_BUDDY
+    p.page_type = PAGE_TYPE_NONE
     p.private = 0
 
 
 @jit
 def page_slab(p: Any) -> bool:
     """``PageSlab(page)``."""
+    if PAGE_TYPE_BYTE:
+        return p.page_type & PAGE_TYPE_MASK == TYPE_SLAB
     return p.flags & (1 << PG_SLAB) != 0
+
+
+@jit
+def set_page_slab(p: Any) -> None:
+    """``__folio_set_slab()``."""
+    if PAGE_TYPE_BYTE:
+        p.page_type = TYPE_SLAB
+    else:
+        p.flags = p.flags | (1 << PG_SLAB)
+
+
+@jit
+def clear_page_slab(p: Any) -> None:
+    """``__folio_clear_slab()``; ``page_mapcount_reset()``."""
+    if not PAGE_TYPE_BYTE:
+        p.flags = p.flags & ~(1 << PG_SLAB)
+    p.page_type = PAGE_TYPE_NONE
 
 
 @jit
@@ -212,6 +240,8 @@ def compound_order(p: Any) -> int:
     """``unsigned int compound_order(struct page *page)``."""
     if not page_head(p):
         return 0
+    if FOLIO_ORDER:
+        return (p + 1).flags & 0xFF
     return (p + 1).compound_order
 
 

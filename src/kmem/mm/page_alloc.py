@@ -27,11 +27,12 @@ from kmem.abi.gfp import (
     __GFP_ZERO,
 )
 from kmem.lib.jit import address, container_of, entry, fill, jit, ptr
-from kmem.lib.list import list_empty
+from kmem.lib.list import INIT_LIST_HEAD, list_empty
 from kmem.mm import places
 from kmem.mm.codes import UP_ALLOC_FAILED, UP_OUT_OF_MEMORY
 from kmem.mm.events import MM_PAGE_ALLOC, MM_PAGE_FREE, emit, inner_fails, may_fail
-from kmem.mm.mm_types import page
+from kmem.mm.features import FOLIO_ORDER, GFP_ATOMIC_BIT, HIGHATOMIC_MINIMUM, PAGE_BLOCK_EXACT, PCP_HIGH_AUTO
+from kmem.mm.mm_types import folio, page
 from kmem.mm.mmzone import (
     MAX_ORDER,
     MIGRATE_HIGHATOMIC,
@@ -40,7 +41,9 @@ from kmem.mm.mmzone import (
     PAGE_ALLOC_COSTLY_ORDER,
     PAGE_SHIFT,
     PAGEBLOCK_NR_PAGES,
+    PAGEBLOCK_ORDER,
     PG_HEAD,
+    WMARK_HIGH,
     WMARK_LOW,
     WMARK_MIN,
     ZONE_DMA,
@@ -55,7 +58,14 @@ from kmem.mm.mmzone import (
     set_pageblock_migratetype,
     virt_to_page,
 )
-from kmem.mm.page_free import drain_all_pages, free_pages, mergeable
+from kmem.mm.page_free import (
+    ZONE_BELOW_HIGH,
+    change_pageblock_range,
+    drain_all_pages,
+    free_pages,
+    mergeable,
+    move_to_free_list,
+)
 from kmem.mm.page_rmqueue import (
     ALLOC_CPUSET,
     ALLOC_HIGHATOMIC,
@@ -100,7 +110,7 @@ def zone_watermark_ok(z: Any, order: int, mark: int, zoneidx: int, alloc_flags: 
     """``__zone_watermark_ok()``: enough pages would remain, and a block of *order* is there."""
     free = z.vm_stat[NR_FREE_PAGES] - ((1 << order) - 1)
     if not alloc_flags & ALLOC_RESERVES:
-        free -= z.nr_reserved_highatomic
+        free -= z.nr_free_highatomic if PAGE_BLOCK_EXACT else z.nr_reserved_highatomic
     least = mark
     if alloc_flags & ALLOC_MIN_RESERVE:
         least -= least // 2
@@ -132,6 +142,17 @@ def prep_compound_page(p: Any, order: int) -> None:
         tail.mapping = TAIL_MAPPING
         tail.compound_head = address(p) + 1
         tail.private = 0
+    if FOLIO_ORDER:
+        f = ptr(folio, address(p), p)
+        f._flags_1 = (f._flags_1 & ~0xFF) | order
+        f._folio_nr_pages = 1 << order
+        f._large_mapcount = -1
+        f._entire_mapcount = -1
+        f._nr_pages_mapped = 0
+        f._pincount = 0
+        if order > 1:
+            INIT_LIST_HEAD(f._deferred_list)
+        return
     first = p + 1
     first.compound_dtor = COMPOUND_PAGE_DTOR
     first.compound_order = order
@@ -154,17 +175,32 @@ def prep_new_page(k: Any, p: Any, order: int, gfp: int) -> None:
 
 
 @jit
-def reserve_highatomic_pageblock(k: Any, z: Any, p: Any) -> None:
+def reserve_highatomic_pageblock(k: Any, z: Any, p: Any, order: int) -> None:
     """``reserve_highatomic_pageblock()``: keep this page block for high-order requests that may not sleep; at most 1
     %.
     """
-    if z.nr_reserved_highatomic >= z.managed_pages // 100 + PAGEBLOCK_NR_PAGES:
+    most = z.managed_pages // 100
+    if HIGHATOMIC_MINIMUM:
+        if most < PAGEBLOCK_NR_PAGES:
+            return
+        most = (most + PAGEBLOCK_NR_PAGES - 1) & ~(PAGEBLOCK_NR_PAGES - 1)
+    else:
+        most += PAGEBLOCK_NR_PAGES
+    if z.nr_reserved_highatomic >= most:
         return
     pfn = page_to_pfn(p)
-    if mergeable(get_pageblock_migratetype(k, pfn)):
-        z.nr_reserved_highatomic = z.nr_reserved_highatomic + PAGEBLOCK_NR_PAGES
-        set_pageblock_migratetype(k, pfn, MIGRATE_HIGHATOMIC)
-        move_freepages_block(k, z, p, MIGRATE_HIGHATOMIC)
+    if not mergeable(get_pageblock_migratetype(k, pfn)):
+        return
+    if PAGE_BLOCK_EXACT:
+        if order >= PAGEBLOCK_ORDER:
+            change_pageblock_range(k, pfn, order, MIGRATE_HIGHATOMIC)
+            z.nr_reserved_highatomic = z.nr_reserved_highatomic + (1 << order)
+        elif move_freepages_block(k, z, p, MIGRATE_HIGHATOMIC) >= 0:
+            z.nr_reserved_highatomic = z.nr_reserved_highatomic + PAGEBLOCK_NR_PAGES
+        return
+    z.nr_reserved_highatomic = z.nr_reserved_highatomic + PAGEBLOCK_NR_PAGES
+    set_pageblock_migratetype(k, pfn, MIGRATE_HIGHATOMIC)
+    move_freepages_block(k, z, p, MIGRATE_HIGHATOMIC)
 
 
 @jit
@@ -185,11 +221,28 @@ def unreserve_highatomic_pageblock(k: Any, gfp: int, node: int) -> bool:
             p = container_of(head.next, page, "lru")
             pfn = page_to_pfn(p)
             if get_pageblock_migratetype(k, pfn) == MIGRATE_HIGHATOMIC:
-                z.nr_reserved_highatomic = max(z.nr_reserved_highatomic - PAGEBLOCK_NR_PAGES, 0)
+                size = max(PAGEBLOCK_NR_PAGES, 1 << order) if PAGE_BLOCK_EXACT else PAGEBLOCK_NR_PAGES
+                z.nr_reserved_highatomic = max(z.nr_reserved_highatomic - size, 0)
+            if PAGE_BLOCK_EXACT:
+                if order >= PAGEBLOCK_ORDER:
+                    move_to_free_list(p, z, order, MIGRATE_HIGHATOMIC, migratetype)
+                    change_pageblock_range(k, pfn, order, migratetype)
+                    return True
+                if move_freepages_block(k, z, p, migratetype) > 0:
+                    return True
+                continue
             set_pageblock_migratetype(k, pfn, migratetype)
             if move_freepages_block(k, z, p, migratetype):
                 return True
     return False
+
+
+@jit
+def may_ignore_boost(gfp: int, alloc_flags: int) -> bool:
+    """Whether an order-0 request goes by the watermark without its boost: one that is atomic, or has a reserve."""
+    if GFP_ATOMIC_BIT:
+        return gfp & 0x200 != 0
+    return alloc_flags & ALLOC_MIN_RESERVE != 0
 
 
 @jit
@@ -213,9 +266,19 @@ def get_page_from_freelist(k: Any, gfp: int, order: int, alloc_flags: int, node:
             if alloc_flags & ALLOC_NOFRAGMENT and k.nr_node_ids > 1 and z.node != preferred:
                 alloc_flags &= ~ALLOC_NOFRAGMENT
                 break
+            if PCP_HIGH_AUTO and not z.flags & (1 << ZONE_BELOW_HIGH):
+                high = z._watermark[WMARK_HIGH] + z.watermark_boost
+                if not zone_watermark_ok(z, order, high, zoneidx, alloc_flags):
+                    z.flags = z.flags | (1 << ZONE_BELOW_HIGH)
             mark = z._watermark[alloc_flags & 3] + z.watermark_boost
             ok = zone_watermark_ok(z, order, mark, zoneidx, alloc_flags)
-            if not ok and order == 0 and gfp & 0x200 and z.watermark_boost and alloc_flags & 3 == WMARK_MIN:
+            if (
+                not ok
+                and order == 0
+                and may_ignore_boost(gfp, alloc_flags)
+                and z.watermark_boost
+                and alloc_flags & 3 == WMARK_MIN
+            ):
                 ok = zone_watermark_ok(z, order, z._watermark[WMARK_MIN], zoneidx, alloc_flags)
             if not ok and not alloc_flags & ALLOC_NO_WATERMARKS:
                 continue
@@ -223,7 +286,7 @@ def get_page_from_freelist(k: Any, gfp: int, order: int, alloc_flags: int, node:
             if p:
                 prep_new_page(k, p, order, gfp)
                 if alloc_flags & ALLOC_HIGHATOMIC:
-                    reserve_highatomic_pageblock(k, z, p)
+                    reserve_highatomic_pageblock(k, z, p, order)
                 return p
         if not alloc_flags & ALLOC_NOFRAGMENT:
             return no_page(k)

@@ -13,9 +13,11 @@ from typing import Any
 from kmem.lib.jit import address, container_of, entry, fill, jit, ptr
 from kmem.lib.list import list_add, list_add_tail, list_del, list_empty, list_move_tail
 from kmem.mm.codes import UP_BAD_PAGE
+from kmem.mm.features import FOLIO_ORDER, PAGE_BLOCK_EXACT, PAGE_CHECKS, PCP_HIGH_AUTO
 from kmem.mm.mm_types import page, per_cpu_pages
 from kmem.mm.mmzone import (
     MAX_ORDER,
+    MIGRATE_HIGHATOMIC,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
@@ -24,6 +26,7 @@ from kmem.mm.mmzone import (
     PAGE_FLAGS_CHECK_AT_FREE,
     PAGE_FLAGS_CHECK_AT_PREP,
     PAGE_SHIFT,
+    PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
     clear_buddy,
     compound_order,
@@ -38,6 +41,7 @@ from kmem.mm.mmzone import (
     pfn_to_page,
     priv,
     set_buddy_order,
+    set_pageblock_migratetype,
 )
 from kmem.mm.shuffle import SHUFFLE_ORDER, shuffle_pick_tail
 from kmem.mm.upcalls import tell
@@ -47,6 +51,10 @@ NR_LOWORDER_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
 NR_PCP_LISTS = NR_LOWORDER_PCP_LISTS + 2
 CONFIG_PCP_BATCH_SCALE_MAX = 5
 PAGE_MAPPING_FLAGS = 3
+PCPF_PREV_FREE_HIGH_ORDER, PCPF_FREE_HIGH_BATCH = 1, 2
+ZONE_BELOW_HIGH = 2
+PAGE_FLAGS_SECOND = 0xFF
+"""Of the flags of a compound page's second page, those that mean something else there (as far as they are in use)."""
 
 
 @jit
@@ -67,9 +75,28 @@ def add_to_free_list(p: Any, z: Any, order: int, migratetype: int, tail: bool) -
 
 
 @jit
-def move_to_free_list(p: Any, z: Any, order: int, migratetype: int) -> None:
+def account_freepages(z: Any, n: int, migratetype: int) -> None:
+    """``account_freepages()``: *n* more free pages of a type; isolated ones count as none."""
+    if migratetype != MIGRATE_ISOLATE:
+        mod_zone_free(z, n)
+        if PAGE_BLOCK_EXACT and migratetype == MIGRATE_HIGHATOMIC:
+            z.nr_free_highatomic = z.nr_free_highatomic + n
+
+
+@jit
+def move_to_free_list(p: Any, z: Any, order: int, old_type: int, migratetype: int) -> None:
     """``move_to_free_list()``: a free block changes its migrate type."""
     list_move_tail(p.lru, z.free_area[order].free_list[migratetype])
+    if PAGE_BLOCK_EXACT:
+        account_freepages(z, -(1 << order), old_type)
+        account_freepages(z, 1 << order, migratetype)
+
+
+@jit
+def change_pageblock_range(k: Any, pfn: int, order: int, migratetype: int) -> None:
+    """``change_pageblock_range()``: every page block of a block of *order*."""
+    for i in range(1 << (order - PAGEBLOCK_ORDER)):
+        set_pageblock_migratetype(k, pfn + i * PAGEBLOCK_NR_PAGES, migratetype)
 
 
 @jit
@@ -106,8 +133,7 @@ def free_one_block(k: Any, z: Any, pfn: int, order: int, migratetype: int, to_ta
     *to_tail* is FPI_TO_TAIL. A block whose merged form is about to be completed goes to the tail too, so that it is
     left alone for a while.
     """
-    if migratetype != MIGRATE_ISOLATE:
-        mod_zone_free(z, 1 << order)
+    account_freepages(z, 1 << order, migratetype)
     buddy_pfn = 0
     while order < MAX_ORDER - 1:
         buddy_pfn = find_buddy(k, z, pfn, order)
@@ -117,6 +143,8 @@ def free_one_block(k: Any, z: Any, pfn: int, order: int, migratetype: int, to_ta
             buddy_mt = get_pageblock_migratetype(k, buddy_pfn)
             if migratetype != buddy_mt and not (mergeable(migratetype) and mergeable(buddy_mt)):
                 break
+            if PAGE_BLOCK_EXACT and migratetype != buddy_mt:
+                change_pageblock_range(k, buddy_pfn, order, migratetype)
         del_page_from_free_list(pfn_to_page(k, buddy_pfn), z, order)
         pfn = buddy_pfn & pfn
         order += 1
@@ -132,7 +160,11 @@ def free_one_block(k: Any, z: Any, pfn: int, order: int, migratetype: int, to_ta
 
 @jit
 def _bad_page(k: Any, p: Any) -> bool:
-    """Whether a page that is being freed looks wrong (``free_page_is_bad()``); tells so."""
+    """Whether a page that is being freed looks wrong (``free_page_is_bad()``); tells so. Where checks have to be asked
+    for at boot, none does.
+    """
+    if not PAGE_CHECKS:
+        return False
     bad = p._mapcount != -1 or p.mapping != 0 or p._refcount != 0 or p.memcg_data != 0
     bad = bad or p.flags & PAGE_FLAGS_CHECK_AT_FREE != 0
     if bad:
@@ -152,6 +184,9 @@ def free_pages_prepare(k: Any, p: Any, order: int, check: bool) -> bool:
     if order > 0:
         compound = page_head(p)
         n = 1 << order
+        if FOLIO_ORDER and compound:
+            second = p + 1
+            second.flags = second.flags & ~PAGE_FLAGS_SECOND
         for i in range(1, n):
             tail = p + i
             if compound:
@@ -199,6 +234,8 @@ def free_pcppages_bulk(k: Any, z: Any, count: int, pcp: Any, pindex: int) -> Non
                 pindex = first
             if not list_empty(pcp.lists[pindex]):
                 break
+            if PAGE_BLOCK_EXACT:
+                continue
             if pindex == last:
                 last -= 1
             if pindex == first:
@@ -207,7 +244,7 @@ def free_pcppages_bulk(k: Any, z: Any, count: int, pcp: Any, pindex: int) -> Non
         order = pindex_to_order(pindex)
         while True:
             p = container_of(lst.prev, page, "lru")
-            migratetype = p.index
+            migratetype = get_pageblock_migratetype(k, page_to_pfn(p)) if PAGE_BLOCK_EXACT else p.index
             list_del(p.lru)
             count -= 1 << order
             pcp.count = pcp.count - (1 << order)
@@ -238,8 +275,37 @@ def pcp_allowed_order(order: int) -> bool:
 
 
 @jit
+def nr_pcp_high(pcp: Any, z: Any, batch: int, free_high: bool) -> int:
+    """``nr_pcp_high()``: from how many pages on a CPU gives some back: adapted to what it frees, where it adapts."""
+    if not PCP_HIGH_AUTO:
+        return 0 if free_high else pcp.high
+    low, most = pcp.high_min, pcp.high_max
+    pcp.high = max(low, min(pcp.high, most))
+    high = pcp.high
+    if not high:
+        return 0
+    if free_high:
+        pcp.high = max(high - (batch << CONFIG_PCP_BATCH_SCALE_MAX), low)
+        return 0
+    if low == most:
+        return high
+    if z.flags & (1 << ZONE_BELOW_HIGH):
+        pcp.high = max(high - max(pcp.free_count, batch), low)
+        return max(pcp.count, low)
+    if pcp.count >= high and pcp.high < pcp.free_count + batch:
+        pcp.high = max(low, min(pcp.free_count + batch, most))
+    return high
+
+
+@jit
 def nr_pcp_free(pcp: Any, high: int, batch: int, free_high: bool) -> int:
     """``nr_pcp_free()``: how many pages to give back now; more each time nothing was allocated in between."""
+    if PCP_HIGH_AUTO:
+        if free_high:
+            return min(pcp.count, batch << CONFIG_PCP_BATCH_SCALE_MAX)
+        if high < batch:
+            return 1
+        return min(max(pcp.free_count, batch), high - batch)
     if free_high:
         return pcp.count
     if high < batch:
@@ -252,13 +318,33 @@ def nr_pcp_free(pcp: Any, high: int, batch: int, free_high: bool) -> int:
 
 
 @jit
+def frees_in_a_row(pcp: Any, order: int, small: bool) -> bool:
+    """Whether blocks of order 1 to 3 (*small*) are freed one after the other, so that all are given back
+    (``free_unref_page_commit()``).
+    """
+    if not PCP_HIGH_AUTO:
+        return pcp.free_factor != 0 and small
+    free_high = False
+    if small:
+        free_high = pcp.free_count >= pcp.batch and pcp.flags & PCPF_PREV_FREE_HIGH_ORDER != 0
+        free_high = free_high and (not pcp.flags & PCPF_FREE_HIGH_BATCH or pcp.count >= pcp.batch)
+        pcp.flags = pcp.flags | PCPF_PREV_FREE_HIGH_ORDER
+    else:
+        pcp.flags = pcp.flags & ~PCPF_PREV_FREE_HIGH_ORDER
+    if pcp.free_count < pcp.batch << CONFIG_PCP_BATCH_SCALE_MAX:
+        pcp.free_count = pcp.free_count + (1 << order)
+    return free_high
+
+
+@jit
 def free_unref_page(k: Any, p: Any, order: int) -> None:
     """``free_unref_page()``: a block of at most order 3 (or 9) goes to the CPU's list."""
     if not free_pages_prepare(k, p, order, False):
         return
     pfn = page_to_pfn(p)
     migratetype = get_pageblock_migratetype(k, pfn)
-    p.index = migratetype
+    if not PAGE_BLOCK_EXACT:
+        p.index = migratetype
     z = page_zone(k, p)
     pcp_type = migratetype
     if migratetype >= MIGRATE_PCPTYPES:
@@ -269,10 +355,13 @@ def free_unref_page(k: Any, p: Any, order: int) -> None:
     pcp = this_cpu_pages(k, z)
     count_vm_events(k, EV_PGFREE, 1 << order)
     pindex = order_to_pindex(pcp_type, order)
+    if PCP_HIGH_AUTO:
+        pcp.alloc_factor = pcp.alloc_factor >> 1
     list_add(p.lru, pcp.lists[pindex])
     pcp.count = pcp.count + (1 << order)
-    free_high = pcp.free_factor != 0 and order != 0 and order <= PAGE_ALLOC_COSTLY_ORDER
-    high = 0 if free_high else pcp.high
+    small = order != 0 and order <= PAGE_ALLOC_COSTLY_ORDER
+    free_high = frees_in_a_row(pcp, order, small)
+    high = nr_pcp_high(pcp, z, pcp.batch, free_high)
     if pcp.count >= high:
         free_pcppages_bulk(k, z, nr_pcp_free(pcp, high, pcp.batch, free_high), pcp, pindex)
 
@@ -283,7 +372,12 @@ def free_pages_ok(k: Any, p: Any, order: int, to_tail: bool) -> None:
     if not free_pages_prepare(k, p, order, True):
         return
     pfn = page_to_pfn(p)
-    free_one_block(k, page_zone(k, p), pfn, order, get_pageblock_migratetype(k, pfn), to_tail)
+    if PAGE_BLOCK_EXACT:
+        part = min(order, PAGEBLOCK_ORDER)  # split_large_buddy(): each page block may have a type of its own
+        for at in range(pfn, pfn + (1 << order), 1 << part):
+            free_one_block(k, page_zone(k, p), at, part, get_pageblock_migratetype(k, at), to_tail)
+    else:
+        free_one_block(k, page_zone(k, p), pfn, order, get_pageblock_migratetype(k, pfn), to_tail)
     count_vm_events(k, EV_PGFREE, 1 << order)
 
 
@@ -325,8 +419,9 @@ def drain_zone_pages(k: Any, z: Any, cpu: int) -> int:
     """``drain_pages_zone()``: give back everything on a CPU's lists; how many pages that were."""
     pcp = cpu_pages(k, z, cpu)
     n: int = pcp.count
-    if n:
-        free_pcppages_bulk(k, z, n, pcp, 0)
+    at_once = pcp.batch << CONFIG_PCP_BATCH_SCALE_MAX if PCP_HIGH_AUTO else n
+    while pcp.count:
+        free_pcppages_bulk(k, z, min(pcp.count, at_once), pcp, 0)
     return n
 
 

@@ -17,7 +17,7 @@ from kmem.lib.jit import jit, load64, lshr, store64
 from kmem.mm.mmzone import (
     NR_PAGETABLE,
     PAGE_SIZE,
-    PG_TABLE,
+    TYPE_TABLE,
     count_vm_events,
     is_vmalloc_or_module_addr,
     mod_node_state,
@@ -65,7 +65,7 @@ def next_table(k: Any, slot: int, alloc: bool, counted: bool) -> int:
     if not p:
         return 0
     if counted:
-        p.page_type = p.page_type & ~PG_TABLE
+        p.page_type = TYPE_TABLE
         mod_node_state(k, NR_PAGETABLE, 1)
     count_vm_events(k, EV_PAGE_TABLE, 1)
     table = page_to_virt(p)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kmem.abi.release import release
+
 
 class Place(NamedTuple):
     """Where a kernel warning or BUG comes from, as 6.1.192 prints it; *once*: only the first time."""
@@ -83,3 +85,12 @@ PLACES: dict[int, Place] = {
     MEMREMAP_RAM: Place("kernel/iomem.c", 107, "memremap", True),
     CACHE_WRONG: Place("mm/slab.h", 665, "cache_from_obj", False),
 }
+
+
+_NAMES = {value: name for name, value in list(globals().items()) if name.isupper() and isinstance(value, int)}
+
+
+def place(where: int, of: str) -> Place:
+    """The place in release *of*: what its data say, else where 6.1.192 has it."""
+    found = release(of).places.get(_NAMES[where])
+    return Place(*found) if found else PLACES[where]

@@ -19,6 +19,7 @@ from kmem.abi.slab_flags import (
     SLAB_MERGE_SAME,
     SLAB_NEVER_MERGE,
     SLAB_NO_CMPXCHG,
+    SLAB_NO_MERGE,
     SLAB_NO_USER_FLAGS,
     SLAB_RECLAIM_ACCOUNT,
 )
@@ -26,9 +27,19 @@ from kmem.lib.jit import address, copy, fls64, jit, load8, load32, offsetof, ptr
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_del
 from kmem.mm.codes import REPORT_REMAINING, UP_CACHE_FLAGS
 from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, inner_fails, may_fail
+from kmem.mm.features import (
+    KMALLOC_ALIASES,
+    KMALLOC_CGROUP,
+    KMALLOC_DMA,
+    KMALLOC_NO_MERGE,
+    KMALLOC_NORMAL,
+    KMALLOC_ODD_SIZES_FIRST,
+    KMALLOC_RECLAIM,
+    NR_KMALLOC_TYPES,
+    SLAB_BUCKETS,
+)
 from kmem.mm.mm_types import (
     KMALLOC_SLOTS,
-    NR_KMALLOC_TYPES,
     kmem_cache,
     kmem_cache_cpu,
     kmem_cache_node,
@@ -52,7 +63,6 @@ from kmem.mm.upcalls import tell
 DOWN, PARTIAL, PARTIAL_NODE, UP, FULL = range(5)
 """``enum slab_state``."""
 
-KMALLOC_NORMAL, KMALLOC_CGROUP, KMALLOC_RECLAIM, KMALLOC_DMA = range(4)
 KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH = 3, 13
 KMALLOC_MAX_CACHE_SIZE = 1 << KMALLOC_SHIFT_HIGH
 CPU_SLAB_ALIGN = 16
@@ -265,8 +275,13 @@ def new_kmalloc_cache(k: Any, names: int, index: int, kind: int) -> None:
         flags = SLAB_ACCOUNT
     elif kind == KMALLOC_DMA:
         flags = SLAB_CACHE_DMA
+    elif kind >= KMALLOC_ALIASES:
+        k.kmalloc_caches[kind][index] = k.kmalloc_caches[KMALLOC_NORMAL][index]
+        return
+    elif KMALLOC_NO_MERGE:
+        flags = SLAB_NO_MERGE
     s = create_kmalloc_cache(k, kmalloc_name(names, kind, index), kmalloc_size(index), flags)
-    if kind == KMALLOC_NORMAL:
+    if kind == KMALLOC_NORMAL and not KMALLOC_NO_MERGE:
         s.refcount = -1
     k.kmalloc_caches[kind][index] = s
 
@@ -289,13 +304,19 @@ def kmem_cache_init(k: Any, boot_caches: int, names: int) -> None:
     k.kmem_cache = bootstrap(k, caches)
     k.kmem_cache_node = bootstrap(k, nodes)
     for kind in range(NR_KMALLOC_TYPES):
+        if KMALLOC_ODD_SIZES_FIRST:
+            new_kmalloc_cache(k, names, 1, kind)
+            new_kmalloc_cache(k, names, 2, kind)
         for index in range(KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH + 1):
             new_kmalloc_cache(k, names, index, kind)
-            if index == 6:
+            if not KMALLOC_ODD_SIZES_FIRST and index == 6:
                 new_kmalloc_cache(k, names, 1, kind)
-            elif index == 7:
+            elif not KMALLOC_ODD_SIZES_FIRST and index == 7:
                 new_kmalloc_cache(k, names, 2, kind)
     k.slab_state = UP
+    if SLAB_BUCKETS:
+        size = KMALLOC_SLOTS * 8
+        kmem_cache_create(k, kmalloc_name(names, 2, 0), size, 0, SLAB_NO_MERGE, 0, 0, 0)
     link = k.slab_caches.next
     while link != k.slab_caches:
         init_cache_random_seq(k, cache_from_list(link))

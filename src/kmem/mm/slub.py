@@ -23,12 +23,17 @@ from kmem.abi.gfp import __GFP_ZERO
 from kmem.abi.slab_flags import SLAB_POISON, SLAB_RED_ZONE, SLAB_STORE_USER, SLAB_TYPESAFE_BY_RCU
 from kmem.lib.jit import fill, jit, store64
 from kmem.lib.list import list_add, list_unlink
+from kmem.mm.features import SLUB_ORIG_SIZE_LONG, SLUB_PARTIAL_NOT_FROZEN
 from kmem.mm.mmzone import count_vm_events
 from kmem.mm.slub_debug import (
     TRACK_ALLOC,
     alloc_debug_processing,
     free_debug_processing,
+    get_info_end,
+    get_orig_size,
+    set_orig_size,
     set_track,
+    slub_debug_orig_size,
 )
 from kmem.mm.slub_freelist import cpu_slab, get_freepointer, next_tid, set_freepointer, this_cpu_slab, virt_to_slab
 from kmem.mm.slub_node import (
@@ -42,6 +47,7 @@ from kmem.mm.slub_node import (
     new_slab,
     no_cpu_slab,
     no_slab,
+    on_node_partial,
     put_cpu_partial,
     remove_full,
     remove_partial,
@@ -56,12 +62,16 @@ SHRINK_PROMOTE_MAX = 32
 
 @jit
 def acquire_slab(n: Any, sl: Any, to_cpu: bool) -> int:
-    """``acquire_slab()``: freeze a slab of the node's list; its objects, all of them in use if it becomes current."""
+    """``acquire_slab()``: freeze a slab of the node's list; its objects, all of them in use if it becomes current.
+
+    Where slabs on a CPU's partial list are not frozen: ``freeze_slab()`` for the current one.
+    """
     freelist: int = sl.freelist
     if to_cpu:
         sl.inuse = sl.objects
         sl.freelist = 0
-    sl.frozen = 1
+    if to_cpu or not SLUB_PARTIAL_NOT_FROZEN:
+        sl.frozen = 1
     remove_partial(n, sl)
     return freelist
 
@@ -176,6 +186,11 @@ def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int)
             c.partial = partial.next
             c.slab = partial
             continue
+        if SLUB_PARTIAL_NOT_FROZEN and partial:
+            c.partial = partial.next
+            partial.next = no_slab(k)
+            unfreeze_partials(k, s, partial)
+            continue
         wanted = max(node, 0)
         freelist = 0
         for i in range(1 if node >= 0 else k.nr_node_ids):
@@ -244,8 +259,9 @@ def slab_alloc_node(k: Any, s: Any, gfp: int, node: int, orig_size: int) -> int:
     if want_init_on_free(k, s):
         store64(k, obj + s.offset, 0)
     if want_init_on_alloc(k, s, gfp):
-        fill(k, obj, 0, s.object_size)
-        count_vm_events(k, EV_ZEROED, s.object_size)
+        size = orig_size if SLUB_ORIG_SIZE_LONG and slub_debug_orig_size(s) else s.object_size
+        fill(k, obj, 0, size)
+        count_vm_events(k, EV_ZEROED, size)
     return obj
 
 
@@ -265,8 +281,11 @@ def slab_free_slow(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) ->
     if was_frozen or (inuse != 0 and prior):
         return
     if not prior and has_cpu_partial(k, s):
-        sl.frozen = 1
+        if not SLUB_PARTIAL_NOT_FROZEN:
+            sl.frozen = 1
         put_cpu_partial(k, s, sl, True)
+        return
+    if SLUB_PARTIAL_NOT_FROZEN and prior and not on_node_partial(sl):
         return
     n = get_node(s, slab_nid(sl))
     if inuse == 0 and n.nr_partial >= s.min_partial:
@@ -317,11 +336,15 @@ def slab_free(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None
 def wipe_chain(k: Any, s: Any, head: int, tail: int) -> None:
     """``slab_free_freelist_hook()`` with init_on_free: wipe each object and what lies behind it, keeping the chain."""
     obj = head
-    behind = s.size - s.inuse - (s.red_left_pad if s.flags & SLAB_RED_ZONE else 0)
+    end = get_info_end(s) if SLUB_ORIG_SIZE_LONG else s.inuse
+    behind = s.size - end - (s.red_left_pad if s.flags & SLAB_RED_ZONE else 0)
     while True:
         following = get_freepointer(k, s, obj) if obj != tail else 0
-        fill(k, obj, 0, s.object_size)
-        fill(k, obj + s.inuse, 0, behind)
+        size = get_orig_size(k, s, obj) if SLUB_ORIG_SIZE_LONG else s.object_size
+        fill(k, obj, 0, size)
+        fill(k, obj + end, 0, behind)
+        if SLUB_ORIG_SIZE_LONG:
+            set_orig_size(k, s, obj, size)
         if obj == tail:
             return
         set_freepointer(k, s, obj, following)

@@ -19,7 +19,7 @@ from kmem.abi.slab_flags import (
     SLAB_STORE_USER,
     SLAB_TRACE,
 )
-from kmem.lib.jit import address, fill, jit, load8, ptr, sizeof, store32
+from kmem.lib.jit import address, fill, jit, load8, load32, ptr, sizeof, store32, store64
 from kmem.mm.codes import (
     FIX_ALL_USED,
     FIX_CLEARED,
@@ -35,6 +35,7 @@ from kmem.mm.codes import (
     REPORT_FREEPOINTER,
     REPORT_INUSE,
     REPORT_INVALID_POINTER,
+    REPORT_KMALLOC_REDZONE,
     REPORT_LEFT_REDZONE,
     REPORT_NOT_SLAB,
     REPORT_OBJECT_PADDING,
@@ -47,6 +48,7 @@ from kmem.mm.codes import (
     UP_SLAB_REPORT,
     UP_SLAB_TRACK,
 )
+from kmem.mm.features import SLUB_ORIG_SIZE_LONG
 from kmem.mm.mm_types import track
 from kmem.mm.mmzone import page_slab, priv
 from kmem.mm.slub_freelist import (
@@ -62,6 +64,7 @@ from kmem.mm.upcalls import tell
 SLUB_RED_INACTIVE, SLUB_RED_ACTIVE = 0xBB, 0xCC
 POISON_INUSE, POISON_FREE, POISON_END = 0x5A, 0x6B, 0xA5
 TRACK_ALLOC, TRACK_FREE = 0, 1
+ORIG_SIZE_BYTES = 8 if SLUB_ORIG_SIZE_LONG else 4
 SLAB_DEBUG_FLAGS = SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER | SLAB_TRACE | SLAB_CONSISTENCY_CHECKS
 
 
@@ -102,15 +105,24 @@ def get_track(s: Any, obj: int, which: int) -> Any:
 
 
 @jit
+def slub_debug_orig_size(s: Any) -> bool:
+    """``slub_debug_orig_size()``: whether objects of the cache know how many bytes kmalloc was asked for."""
+    return s.flags & SLAB_STORE_USER != 0 and s.flags & SLAB_KMALLOC != 0
+
+
+@jit
 def init_object(k: Any, s: Any, obj: int, val: int) -> None:
     """``init_object()``: red zones and, for a free object, poison."""
+    size = s.object_size
     if s.flags & SLAB_RED_ZONE:
         fill(k, obj - s.red_left_pad, val, s.red_left_pad)
+        if SLUB_ORIG_SIZE_LONG and val == SLUB_RED_ACTIVE and slub_debug_orig_size(s):
+            size = get_orig_size(k, s, obj)
     if s.flags & OBJECT_POISON:
-        fill(k, obj, POISON_FREE, s.object_size - 1)
-        fill(k, obj + s.object_size - 1, POISON_END, 1)
+        fill(k, obj, POISON_FREE, size - 1)
+        fill(k, obj + size - 1, POISON_END, 1)
     if s.flags & SLAB_RED_ZONE:
-        fill(k, obj + s.object_size, val, s.inuse - s.object_size)
+        fill(k, obj + size, val, s.inuse - size)
 
 
 @jit
@@ -137,8 +149,20 @@ def set_track(k: Any, s: Any, obj: int, which: int) -> None:
 @jit
 def set_orig_size(k: Any, s: Any, obj: int, size: int) -> None:
     """``set_orig_size()``: how many bytes kmalloc was asked for, behind the tracks."""
-    if s.flags & SLAB_STORE_USER and s.flags & SLAB_KMALLOC:
-        store32(k, obj + get_info_end(s) + 2 * sizeof(track), size)
+    if slub_debug_orig_size(s):
+        at = obj + get_info_end(s) + 2 * sizeof(track)
+        if SLUB_ORIG_SIZE_LONG:
+            store64(k, at, size)
+        else:
+            store32(k, at, size)
+
+
+@jit
+def get_orig_size(k: Any, s: Any, obj: int) -> int:
+    """``get_orig_size()``: what kmalloc was asked for, where slub_debug keeps it; else the object size."""
+    if not slub_debug_orig_size(s):
+        return s.object_size
+    return load32(k, obj + get_info_end(s) + 2 * sizeof(track))
 
 
 @jit
@@ -169,7 +193,7 @@ def check_pad_bytes(k: Any, s: Any, sl: Any, obj: int) -> bool:
     if s.flags & SLAB_STORE_USER:
         off += 2 * sizeof(track)
         if s.flags & SLAB_KMALLOC:
-            off += 4
+            off += ORIG_SIZE_BYTES
     end = s.size - s.red_left_pad if s.flags & SLAB_RED_ZONE else s.size
     if end == off:
         return True
@@ -185,6 +209,11 @@ def check_object(k: Any, s: Any, sl: Any, obj: int, val: int) -> bool:
         end = obj + s.object_size
         if not check_bytes_and_report(k, REPORT_RIGHT_REDZONE, s, sl, obj, end, val, s.inuse - s.object_size):
             return False
+        if SLUB_ORIG_SIZE_LONG and val == SLUB_RED_ACTIVE and slub_debug_orig_size(s):
+            size = get_orig_size(k, s, obj)
+            n = s.object_size - size
+            if n > 0 and not check_bytes_and_report(k, REPORT_KMALLOC_REDZONE, s, sl, obj, obj + size, val, n):
+                return False
     elif s.flags & SLAB_POISON and s.object_size < s.inuse:
         n = s.inuse - s.object_size
         check_bytes_and_report(k, REPORT_ALIGNMENT, s, sl, obj, obj + s.object_size, POISON_INUSE, n)

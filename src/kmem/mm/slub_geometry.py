@@ -16,8 +16,10 @@ from kmem.abi.slab_flags import (
     SLAB_TYPESAFE_BY_RCU,
 )
 from kmem.lib.jit import entry, fls64, jit, sizeof
+from kmem.mm.features import SLUB_ORDER_BY_FRACTION, SLUB_ORIG_SIZE_LONG
 from kmem.mm.mm_types import track
 from kmem.mm.mmzone import MAX_ORDER, PAGE_SHIFT, PAGE_SIZE, kernel
+from kmem.mm.slub_debug import ORIG_SIZE_BYTES, slub_debug_orig_size
 from kmem.mm.slub_freelist import oo_objects
 from kmem.mm.slub_node import cache_allocflags, has_cpu_partial
 
@@ -61,6 +63,8 @@ def calc_slab_order(min_order: int, size: int, min_objects: int, max_order: int,
 @jit
 def calculate_order(k: Any, size: int) -> int:
     """``calculate_order()``: the order of the cache's slabs, or -1."""
+    if SLUB_ORDER_BY_FRACTION:
+        return order_by_fraction(k, size)
     min_order, max_order = k.slub_min_order, k.slub_max_order
     min_objects = k.slub_min_objects
     if not min_objects:
@@ -78,6 +82,28 @@ def calculate_order(k: Any, size: int) -> int:
     if order <= max_order:
         return order
     order = calc_slab_order(min_order, size, 1, MAX_ORDER, 1)
+    return order if order < MAX_ORDER else -1
+
+
+@jit
+def order_by_fraction(k: Any, size: int) -> int:
+    """``calculate_order()`` where the number of objects is fixed: waste of 1/16, 1/8, 1/4, 1/2, then one object."""
+    max_order = k.slub_max_order
+    min_objects = k.slub_min_objects
+    if not min_objects:
+        min_objects = 4 * (fls64(k.nr_cpu_ids) + 1)
+    min_objects = min(min_objects, max(order_objects(max_order, size), 1))
+    min_order = max(k.slub_min_order, get_order(min_objects * size))
+    if order_objects(min_order, size) > MAX_OBJS_PER_PAGE:
+        return get_order(size * MAX_OBJS_PER_PAGE) - 1
+    fraction = 16
+    while fraction > 1:
+        for order in range(min_order, max_order + 1):
+            slab_size = PAGE_SIZE << order
+            if slab_size % size <= slab_size // fraction:
+                return order
+        fraction //= 2
+    order = get_order(size)
     return order if order < MAX_ORDER else -1
 
 
@@ -116,7 +142,9 @@ def calculate_sizes(k: Any, s: Any) -> bool:
     if flags & SLAB_RED_ZONE and size == s.object_size:
         size += 8
     s.inuse = size
-    outside = flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON) or s.ctor or (flags & SLAB_RED_ZONE and s.object_size < 8)
+    sized = SLUB_ORIG_SIZE_LONG and slub_debug_orig_size(s)
+    outside = flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON) or s.ctor
+    outside = outside or (flags & SLAB_RED_ZONE and (s.object_size < 8 or sized))
     if outside:
         s.offset = size
         size += 8
@@ -125,7 +153,7 @@ def calculate_sizes(k: Any, s: Any) -> bool:
     if flags & SLAB_STORE_USER:
         size += 2 * sizeof(track)
         if flags & SLAB_KMALLOC:
-            size += 4
+            size += ORIG_SIZE_BYTES
     if flags & SLAB_RED_ZONE:
         size += 8
         s.red_left_pad = align_up(8, s.align)

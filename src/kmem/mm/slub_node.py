@@ -40,14 +40,17 @@ from kmem.abi.slab_flags import (
 from kmem.lib.jit import address, container_of, fill, jit, load32, ptr
 from kmem.lib.list import list_add, list_add_tail, list_del
 from kmem.mm.codes import UP_CTOR
+from kmem.mm.features import SLAB_ALWAYS_COMPOUND, SLUB_PARTIAL_NOT_FROZEN
 from kmem.mm.mm_types import kmem_cache_node, slab
 from kmem.mm.mmzone import (
     NR_SLAB_RECLAIMABLE_B,
     NR_SLAB_UNRECLAIMABLE_B,
-    PG_SLAB,
+    PG_WORKINGSET,
+    clear_page_slab,
     count_vm_events,
     mod_node_state,
     page_to_nid,
+    set_page_slab,
 )
 from kmem.mm.page_alloc import alloc_pages_node
 from kmem.mm.page_free import free_pages
@@ -176,7 +179,7 @@ def allocate_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
         p = alloc_pages_node(k, gfp, oo_order(oo), node)
         if not p:
             return no_slab(k)
-    p.flags = p.flags | (1 << PG_SLAB)
+    set_page_slab(p)
     sl = slab_of_page(p)
     order = oo_order(oo)
     sl.counters = 0
@@ -217,11 +220,10 @@ def free_slab(k: Any, s: Any, sl: Any) -> None:
         for i in range(sl.objects):
             check_object(k, s, sl, base + i * s.size, SLUB_RED_INACTIVE)
     p = page_of_slab(sl)
-    p.flags = p.flags & ~(1 << PG_SLAB)
+    clear_page_slab(p)
     p.mapping = 0
     p.index = 0
     p.private = 0
-    p._mapcount = -1
     account_slab(k, s, order, -1)
     count_vm_events(k, EV_SLAB_DISCARD, 1)
     free_pages(k, p, order)
@@ -246,8 +248,23 @@ def discard_slab(k: Any, s: Any, sl: Any) -> None:
 
 
 @jit
+def set_node_partial(sl: Any, on: bool) -> None:
+    """``slab_set_node_partial()`` and ``slab_clear_node_partial()``: PG_workingset, where that says so."""
+    if SLUB_PARTIAL_NOT_FROZEN:
+        p = page_of_slab(sl)
+        p.flags = p.flags | (1 << PG_WORKINGSET) if on else p.flags & ~(1 << PG_WORKINGSET)
+
+
+@jit
+def on_node_partial(sl: Any) -> bool:
+    """``slab_test_node_partial()``."""
+    return page_of_slab(sl).flags & (1 << PG_WORKINGSET) != 0
+
+
+@jit
 def add_partial(n: Any, sl: Any, tail: bool) -> None:
     """``add_partial()``."""
+    set_node_partial(sl, True)
     n.nr_partial = n.nr_partial + 1
     if tail:
         list_add_tail(sl.slab_list, n.partial)
@@ -258,6 +275,7 @@ def add_partial(n: Any, sl: Any, tail: bool) -> None:
 @jit
 def remove_partial(n: Any, sl: Any) -> None:
     """``remove_partial()``."""
+    set_node_partial(sl, False)
     list_del(sl.slab_list)
     n.nr_partial = n.nr_partial - 1
 
@@ -370,7 +388,7 @@ def no_node(k: Any) -> Any:
 @jit
 def cache_allocflags(s: Any, order: int) -> int:
     """The gfp bits that every slab of the cache is allocated with (end of ``calculate_sizes()``)."""
-    flags = __GFP_COMP if order else 0
+    flags = __GFP_COMP if order or SLAB_ALWAYS_COMPOUND else 0
     if s.flags & SLAB_CACHE_DMA:
         flags |= __GFP_DMA
     if s.flags & SLAB_CACHE_DMA32:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from kmem.abi.slab_flags import SLAB_KMALLOC, SLAB_RED_ZONE, SLAB_STORE_USER
+from kmem.abi.release import release
+from kmem.abi.slab_flags import SlabFlags, slab_flags
 
 Line = tuple[int, str]
 
@@ -26,6 +27,7 @@ SLAB_ERR_BUFFER = 100
 # What of check_bytes_and_report: "<what> overwritten".
 LEFT_REDZONE, RIGHT_REDZONE, OBJECT_PADDING = "Left Redzone", "Right Redzone", "Object padding"
 ALIGNMENT_PADDING, POISON, END_POISON = "Alignment padding", "Poison", "End Poison"
+KMALLOC_REDZONE = "kmalloc Redzone"
 
 # Reasons of object_err.
 FREEPOINTER_CORRUPT, FREECHAIN_CORRUPT = "Freepointer corrupt", "Freechain corrupt"
@@ -55,6 +57,17 @@ class CacheGeometry:
     offset: int
     red_left_pad: int
     flags: int
+    release: str = "6.1"
+
+    @property
+    def f(self) -> SlabFlags:
+        """The flags of the release."""
+        return slab_flags(self.release)
+
+    @property
+    def kmalloc_redzone(self) -> bool:
+        """Whether an object remembers in a word how many bytes kmalloc was asked for, and is checked behind them."""
+        return "slub-orig-size-long" in release(self.release).features
 
     @property
     def info_end(self) -> int:
@@ -65,14 +78,16 @@ class CacheGeometry:
     def padding(self) -> int:
         """Where the padding of an object begins, from the object."""
         start = self.info_end
-        if self.flags & SLAB_STORE_USER:
-            start += 2 * TRACK_SIZE + (4 if self.flags & SLAB_KMALLOC else 0)
+        if self.flags & self.f.SLAB_STORE_USER:
+            start += 2 * TRACK_SIZE
+            if self.flags & self.f.SLAB_KMALLOC:
+                start += 8 if self.kmalloc_redzone else 4
         return start
 
     @property
     def end(self) -> int:
         """``size_from_object()``: where the next object's left red zone begins, from the object."""
-        return self.size - self.red_left_pad if self.flags & SLAB_RED_ZONE else self.size
+        return self.size - self.red_left_pad if self.flags & self.f.SLAB_RED_ZONE else self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +227,7 @@ class SlabReport:
 
     def is_object(self, obj: int) -> bool:
         """``check_valid_pointer()``."""
-        start = obj - self.cache.red_left_pad if self.cache.flags & SLAB_RED_ZONE else obj
+        start = obj - self.cache.red_left_pad if self.cache.flags & self.cache.f.SLAB_RED_ZONE else obj
         offset = start - self.slab.base
         return 0 <= offset < self.slab.objects * self.cache.size and offset % self.cache.size == 0
 
@@ -227,7 +242,7 @@ class SlabReport:
 
     def tracking(self, obj: int) -> Iterator[Line]:
         """``print_tracking()``: who allocated and who freed the object."""
-        if not self.cache.flags & SLAB_STORE_USER:
+        if not self.cache.flags & self.cache.f.SLAB_STORE_USER:
             return
         for word, track in zip(("Allocated", "Freed"), self.tracks(obj), strict=True):
             if track is None or not track.addr:
@@ -246,12 +261,12 @@ class SlabReport:
         yield self.slab_info()
         free = self.pointer(self.free_pointer(obj))
         yield KERN_ERR, f"Object 0x{self.pointer(obj)} @offset={obj - base} fp=0x{free}\n"
-        if cache.flags & SLAB_RED_ZONE:
+        if cache.flags & cache.f.SLAB_RED_ZONE:
             yield from self.section("Redzone  ", obj - cache.red_left_pad, cache.red_left_pad)
         elif obj > base + 16:
             yield from self.section("Bytes b4 ", obj - 16, 16)
         yield from self.section("Object   ", obj, min(cache.object_size, PAGE_SIZE))
-        if cache.flags & SLAB_RED_ZONE:
+        if cache.flags & cache.f.SLAB_RED_ZONE:
             yield from self.section("Redzone  ", obj + cache.object_size, cache.inuse - cache.object_size)
         yield from self.section("Padding  ", obj + cache.padding, cache.end - cache.padding)
         yield from self.dump_stack

@@ -6,20 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kmem.abi.slab_flags import (
-    SLAB_ACCOUNT,
-    SLAB_CACHE_DMA,
-    SLAB_CACHE_DMA32,
-    SLAB_CONSISTENCY_CHECKS,
-    SLAB_HWCACHE_ALIGN,
-    SLAB_NEVER_MERGE,
-    SLAB_POISON,
-    SLAB_RECLAIM_ACCOUNT,
-    SLAB_RED_ZONE,
-    SLAB_STORE_USER,
-    SLAB_TRACE,
-    SLAB_TYPESAFE_BY_RCU,
-)
+from kmem.abi.slab_flags import SlabFlags, slab_flags
 from kmem.errors import UsageError
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import kmem_cache, page
@@ -35,24 +22,30 @@ if TYPE_CHECKING:
 
 _Show = Callable[["View", Any], str]
 _ID_LETTERS = (
-    (SLAB_CACHE_DMA, "d"),
-    (SLAB_CACHE_DMA32, "D"),
-    (SLAB_RECLAIM_ACCOUNT, "a"),
-    (SLAB_CONSISTENCY_CHECKS, "F"),
-    (SLAB_ACCOUNT, "A"),
+    ("SLAB_CACHE_DMA", "d"),
+    ("SLAB_CACHE_DMA32", "D"),
+    ("SLAB_RECLAIM_ACCOUNT", "a"),
+    ("SLAB_CONSISTENCY_CHECKS", "F"),
+    ("SLAB_ACCOUNT", "A"),
 )
+
+
+def _flags(view: View) -> SlabFlags:
+    return slab_flags(view.ram.release)
 
 
 def slab_unmergeable(view: View, s: Any) -> bool:
     """``int slab_unmergeable(struct kmem_cache *s)``."""
-    return bool(view.kdata.slab_nomerge or s.flags & SLAB_NEVER_MERGE or s.ctor or s.usersize or s.refcount < 0)
+    return bool(
+        view.kdata.slab_nomerge or s.flags & _flags(view).SLAB_NEVER_MERGE or s.ctor or s.usersize or s.refcount < 0
+    )
 
 
 def directory(view: View, s: Any) -> str:
     """The name of a cache's directory: its own, or ``:A-0000128`` if others may merge (``create_unique_id()``)."""
     if slab_unmergeable(view, s):
         return view.cache_name(s)
-    letters = "".join(letter for flag, letter in _ID_LETTERS if s.flags & flag)
+    letters = "".join(letter for flag, letter in _ID_LETTERS if s.flags & getattr(_flags(view), flag))
     return f":{letters}{'-' if letters else ''}{s.size:07}"
 
 
@@ -117,8 +110,8 @@ def _slabs_cpu_partial(view: View, s: Any) -> str:
     return f"{total * half // 2}({total}){each}"
 
 
-def _flag(mask: int) -> _Show:
-    return lambda view, s: str(int(s.flags & mask != 0))
+def _flag(name: str) -> _Show:
+    return lambda view, s: str(int(s.flags & getattr(_flags(view), name) != 0))
 
 
 def _member(name: str) -> _Show:
@@ -128,11 +121,11 @@ def _member(name: str) -> _Show:
 _SHOW: dict[str, _Show] = {
     "aliases": lambda view, s: str(max(s.refcount - 1, 0)),
     "align": _member("align"),
-    "cache_dma": _flag(SLAB_CACHE_DMA),
+    "cache_dma": _flag("SLAB_CACHE_DMA"),
     "cpu_partial": _member("cpu_partial"),
     "cpu_slabs": _cpu_slabs,
-    "destroy_by_rcu": _flag(SLAB_TYPESAFE_BY_RCU),
-    "hwcache_align": _flag(SLAB_HWCACHE_ALIGN),
+    "destroy_by_rcu": _flag("SLAB_TYPESAFE_BY_RCU"),
+    "hwcache_align": _flag("SLAB_HWCACHE_ALIGN"),
     "min_partial": _member("min_partial"),
     "object_size": _member("object_size"),
     "objects": partial(_all, objects=True, free_too=False),
@@ -140,17 +133,17 @@ _SHOW: dict[str, _Show] = {
     "objs_per_slab": lambda view, s: str(oo_objects(s.oo.x)),
     "order": lambda view, s: str(oo_order(s.oo.x)),
     "partial": partial(_partial, objects=False),
-    "poison": _flag(SLAB_POISON),
-    "reclaim_account": _flag(SLAB_RECLAIM_ACCOUNT),
-    "red_zone": _flag(SLAB_RED_ZONE),
+    "poison": _flag("SLAB_POISON"),
+    "reclaim_account": _flag("SLAB_RECLAIM_ACCOUNT"),
+    "red_zone": _flag("SLAB_RED_ZONE"),
     "remote_node_defrag_ratio": lambda view, s: str(s.remote_node_defrag_ratio // 10),
-    "sanity_checks": _flag(SLAB_CONSISTENCY_CHECKS),
+    "sanity_checks": _flag("SLAB_CONSISTENCY_CHECKS"),
     "slab_size": _member("size"),
     "slabs": partial(_all, objects=False, free_too=True),
     "slabs_cpu_partial": _slabs_cpu_partial,
-    "store_user": _flag(SLAB_STORE_USER),
+    "store_user": _flag("SLAB_STORE_USER"),
     "total_objects": partial(_all, objects=True, free_too=True),
-    "trace": _flag(SLAB_TRACE),
+    "trace": _flag("SLAB_TRACE"),
     "usersize": _member("usersize"),
 }
 ATTRIBUTES = tuple(sorted([*_SHOW, "ctor", "shrink", "validate"]))

@@ -10,21 +10,13 @@ from typing import Any, NamedTuple
 
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import page, per_cpu_pages
-from kmem.mm.validate_memory import STRUCT_PAGE, BrokenList, Memory, Violation
+from kmem.mm.validate_memory import NO_TYPE, STRUCT_PAGE, BrokenList, Memory, Violation
 
 MAX_ORDER, PAGEBLOCK_ORDER, MIGRATE_TYPES, PCPTYPES, HIGHATOMIC = 11, 9, 5, 3, 3
 PCP_LISTS = 14
-BUDDY_TYPE, NO_TYPE = 0xFFFFFF7F, 0xFFFFFFFF
-HEAD = 1 << 16
-CHECK_AT_FREE = 0xF231
-"""Flags that no free page has: locked, lru, active, slab, reserved, private, private_2, writeback."""
-
-RESERVED_BYTE = 1
-_USED = bytes(ord("r") if byte & 0x10 else ord(".") for byte in range(256))
-"""From the byte of a page's flags that has PG_reserved to whether it is reserved or was given out."""
+_CLEAN = "PG_locked PG_lru PG_active PG_reserved PG_private PG_private_2 PG_writeback".split()
+"""Flags that no free page has."""
 ALLOCATED, FREE, CACHED, RESERVED = b".fcr"
-
-_LRU = page.field("lru").offset
 
 
 class Block(NamedTuple):
@@ -61,8 +53,9 @@ class ZoneState:
         return memory.view.ptr(per_cpu_pages, memory.percpu(self.z.per_cpu_pageset._addr, cpu))
 
     def _pages(self, memory: Memory, head: int) -> list[int]:
+        lru = memory.view.offset(page, "lru")
         try:
-            found = [memory.pfn_of_page(link - _LRU) for link in memory.links(head)]
+            found = [memory.pfn_of_page(link - lru) for link in memory.links(head)]
         except BrokenList as error:
             self.problems.append(str(error))
             return []
@@ -82,7 +75,9 @@ class Buddy:
         self.zones = [ZoneState(memory, z, index) for index, z in _zones(memory)]
         self.problems: list[str] = [problem for z in self.zones for problem in z.problems]
         self.state = bytearray(b" " * memory.last_pfn)
-        used = memory.flag_bytes(RESERVED_BYTE).translate(_USED)
+        byte, bit = divmod(memory.page_flags.bit("PG_reserved"), 8)
+        # from a byte of a page's flags to whether it is reserved or was given out
+        used = memory.flag_bytes(byte).translate(bytes(ord("r") if n >> bit & 1 else ord(".") for n in range(256)))
         for z in self.zones:
             self.state[z.start : z.end] = used[z.start : z.end]
         for z in self.zones:
@@ -159,7 +154,7 @@ def b5(b: Buddy) -> Iterator[Violation]:
     marked = {
         pfn
         for pfn, kind in enumerate(b.memory.page_type)
-        if kind & 0xF0000080 == 0xF0000000 and b.state[pfn] != ord(" ")
+        if kind != NO_TYPE and b.memory.page_flags.is_buddy(kind) and b.state[pfn] != ord(" ")
     }
     for pfn in sorted(marked - heads.keys()):
         yield Violation("B5", f"pfn {pfn} is PageBuddy, but on no list")
@@ -175,12 +170,16 @@ def b6(b: Buddy) -> Iterator[Violation]:
     """A free page has no reference, mapping, owner or flag left from its last user."""
     m = b.memory
     mapping, memcg = m.column("mapping"), m.column("memcg_data")
+    check_at_free = sum(1 << m.page_flags.bit(name) for name in _CLEAN)
+    if not m.page_flags.typed:
+        check_at_free |= 1 << m.page_flags.bit("PG_slab")
     for z in b.zones:
         for block in [*z.free, *(block for _, block in z.pcp)]:
             one, end = block.pfn, block.pfn + (1 << block.order)
             used = any(m.refcount[one:end]) or any(mapping[one:end]) or any(memcg[one:end])
-            kinds = [m.page_type[one] | 0x80, *m.page_type[one + 1 : end]]
-            flags = any(f & CHECK_AT_FREE for f in set(m.flags[one:end]))
+            first = m.page_type[one]
+            kinds = [NO_TYPE if m.page_flags.is_buddy(first) else first, *m.page_type[one + 1 : end]]
+            flags = any(f & check_at_free for f in set(m.flags[one:end]))
             tails = any(link & 1 for link in m.compound_head[one:end])
             if used or flags or tails or kinds.count(NO_TYPE) != len(kinds):
                 yield Violation(
@@ -192,11 +191,11 @@ def b7(b: Buddy) -> Iterator[Violation]:
     """Allocated pages: heads are referenced, compound pages agree with their tails."""
     m = b.memory
     base = 0xFFFFEA0000000000
-    orders = m.column("compound_order")
+    head_bit = 1 << m.page_flags.bit("PG_head")
     tails: dict[int, int] = {}
     for pfn, flags in m.heads:
-        if flags & HEAD and b.state[pfn] == ALLOCATED:
-            order = orders[pfn + 1]
+        if flags & head_bit and b.state[pfn] == ALLOCATED:
+            order = m.orders[pfn]
             size = 1 << order
             head = base + pfn * STRUCT_PAGE + 1
             tails.update((tail, pfn) for tail in range(pfn + 1, pfn + size))
@@ -283,11 +282,13 @@ def b13(b: Buddy) -> Iterator[Violation]:
             if pcp.count != listed:
                 yield Violation("B13", f"{z.name} cpu {cpu}: count {pcp.count}, {listed} pages on the lists")
         for cpu, block in z.pcp:
+            if b.memory.page_type[block.pfn] != NO_TYPE:
+                yield Violation("B13", f"{z.name} cpu {cpu}: {block} has a page type")
+            if "page-block-exact" in b.memory.features:
+                continue  # the list is that of the page block's type when the page was freed: nothing remembers it
             mt = index[block.pfn] if index[block.pfn] < PCPTYPES else 1
             if (mt == 1 if block.order == PAGEBLOCK_ORDER else mt) != block.migratetype:
                 yield Violation("B13", f"{z.name} cpu {cpu}: {block} remembers type {index[block.pfn]}")
-            if b.memory.page_type[block.pfn] != NO_TYPE:
-                yield Violation("B13", f"{z.name} cpu {cpu}: {block} has a page type")
 
 
 def b14(b: Buddy) -> Iterator[Violation]:

@@ -13,12 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kmem.abi.address import PAGE_OFFSET, VMEMMAP_START
+from kmem.abi.page_flags import PGTY_SLAB
+from kmem.abi.release import release
+from kmem.abi.slab_flags import slab_flags
 from kmem.lib.cstruct import Field
 from kmem.mm.mm_types import page
 from kmem.mm.view import View
 
 PAGE_SIZE = 4096
 STRUCT_PAGE = page.size
+NO_TYPE = 0xFFFFFFFF
 _LINKS = struct.Struct("<QQ")
 _WORD = struct.Struct("<Q")
 
@@ -41,6 +45,9 @@ class Memory:
         self.view = view
         self.ram = view.ram
         self.k: Any = view.kdata
+        self.page_flags = view.page_flags
+        self.slab_flags = slab_flags(self.ram.release)
+        self.features = release(self.ram.release).features
         self.last_pfn = self.ram.mem_map_size // STRUCT_PAGE
         start = self.ram.mem_map_phys
         self._map = self.ram.mem[start : start + self.ram.mem_map_size]
@@ -52,7 +59,7 @@ class Memory:
 
     def _array(self, member: str) -> Any:
         """The same as an array, a view onto RAM."""
-        field: Field = page.field(member)
+        field: Field = self.view.struct(page).field(member)
         return np.frombuffer(self._map, f"<u{field.size}")[field.offset // field.size :: STRUCT_PAGE // field.size]
 
     @cached_property
@@ -81,8 +88,22 @@ class Memory:
     def heads(self) -> list[tuple[int, int]]:
         """(pfn, flags) of every slab and of the first page of every compound page."""
         flags = self._array("flags")
-        at = np.flatnonzero(flags & 0x10200)
+        mask = 1 << self.page_flags.bit("PG_head")
+        if self.page_flags.typed:
+            at = np.flatnonzero((flags & mask != 0) | (self._array("page_type") >> 24 == PGTY_SLAB))
+        else:
+            at = np.flatnonzero(flags & (mask | 1 << self.page_flags.bit("PG_slab")))
         return list(zip(at.tolist(), flags[at].tolist(), strict=True))
+
+    def is_slab(self, pfn: int) -> bool:
+        """``PageSlab()``, of a head page."""
+        return self.page_flags.is_slab(self.flags[pfn], self.page_type[pfn])
+
+    @cached_property
+    def orders(self) -> list[int]:
+        """The order of every compound page, at the number of its first page; elsewhere anything."""
+        second = self.column("flags") if "folio-order" in self.features else self.column("compound_order")
+        return [order & 0xFF for order in [*second[1:], 0]]
 
     def flag_bytes(self, byte: int) -> bytes:
         """One byte of every page's flags."""

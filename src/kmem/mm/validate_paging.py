@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
 from kmem.abi.address import PAGE_OFFSET
-from kmem.abi.slab_flags import SLAB_NEVER_MERGE
 from kmem.lib.cstruct import u64
 from kmem.machine.fault import AccessFault
 from kmem.machine.paging import AddressSpace
@@ -102,7 +101,7 @@ def s13(v: Vmap) -> Iterator[Violation]:
     """Only a cache that may be merged has aliases; only those of the boot can have none ever."""
     for cache in v.slub.caches.values():
         s = cache.s
-        alone = cache.flags & SLAB_NEVER_MERGE or s.ctor or s.usersize or v.memory.k.slab_nomerge
+        alone = cache.flags & cache.f.SLAB_NEVER_MERGE or s.ctor or s.usersize or v.memory.k.slab_nomerge
         if s.refcount == 0 or s.refcount < -1 or (s.refcount > 1 and alone):
             yield Violation("S13", f"{cache.name}: {s.refcount} references of a cache with flags {cache.flags:#x}")
 

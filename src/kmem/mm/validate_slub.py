@@ -7,26 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from kmem.abi.address import PAGE_OFFSET
-from kmem.abi.slab_flags import (
-    OBJECT_POISON,
-    SLAB_CACHE_DMA,
-    SLAB_DEBUG_FLAGS,
-    SLAB_KMALLOC,
-    SLAB_POISON,
-    SLAB_RECLAIM_ACCOUNT,
-    SLAB_RED_ZONE,
-    SLAB_STORE_USER,
-    SLAB_TYPESAFE_BY_RCU,
-)
+from kmem.abi.release import release
+from kmem.abi.slab_flags import SlabFlags
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, slab
 from kmem.mm.validate_memory import PAGE_SIZE, STRUCT_PAGE, BrokenList, Memory, Violation
 
-PG_SLAB = 1 << 9
 VMEMMAP = 0xFFFFEA0000000000
 TRACK_SIZE = 32
 MAX_OBJS = 32767
-_SLAB_LIST = slab.field("slab_list").offset
 
 
 class SlabState(NamedTuple):
@@ -49,6 +38,8 @@ class CacheState:
         self.s, self.addr, self.name = s, u64(s._addr), memory.view.cache_name(s)
         self.size, self.object_size, self.inuse = int(s.size), int(s.object_size), int(s.inuse)
         self.offset, self.pad, self.flags = int(s.offset), int(s.red_left_pad), int(s.flags)
+        self.f = memory.slab_flags
+        self.orig_size = 8 if "slub-orig-size-long" in memory.features else 4
         self.random = u64(s.random) if memory.k.hardened else None
         self.problems: list[str] = []
         self.partial: list[list[int]] = []
@@ -69,8 +60,9 @@ class CacheState:
             self.cpu_partial.append(self._partial_chain(memory, c.partial))
 
     def _slabs(self, memory: Memory, head: int) -> list[int]:
+        at = memory.view.offset(slab, "slab_list")
         try:
-            return [memory.pfn_of_page(link - _SLAB_LIST) for link in memory.links(head)]
+            return [memory.pfn_of_page(link - at) for link in memory.links(head)]
         except BrokenList as error:
             self.problems.append(str(error))
             return []
@@ -106,10 +98,10 @@ class Slub:
         self.memory = memory
         self.caches = {u64(s._addr): CacheState(memory, s) for s in memory.view.caches()}
         self.slabs: dict[int, SlabState] = {}
-        orders = memory.column("compound_order")
+        head = memory.page_flags.bit("PG_head")
         for pfn, flags in memory.heads:
-            if flags & PG_SLAB:
-                self.slabs[pfn] = self._slab(pfn, orders[pfn + 1] if flags >> 16 & 1 else 0)
+            if memory.is_slab(pfn):
+                self.slabs[pfn] = self._slab(pfn, memory.orders[pfn] if flags >> head & 1 else 0)
         self.orphans = [pfn for pfn, sl in self.slabs.items() if sl.cache not in self.caches]
 
     def _slab(self, pfn: int, order: int) -> SlabState:
@@ -136,7 +128,7 @@ def s1(b: Slub) -> Iterator[Violation]:
         yield Violation("S1", f"slab at pfn {pfn} belongs to {b.slabs[pfn].cache:#x}, which is no cache")
     for cache in b.caches.values():
         for sl in b.of(cache):
-            lost = sl.frozen and cache.flags & SLAB_DEBUG_FLAGS
+            lost = sl.frozen and cache.flags & cache.f.SLAB_DEBUG_FLAGS
             fits = 1 <= sl.objects <= (PAGE_SIZE << sl.order) // cache.size
             if (sl.inuse + len(sl.free) != sl.objects and not lost) or not fits:
                 yield Violation(
@@ -168,12 +160,18 @@ def s3(b: Slub) -> Iterator[Violation]:
 
 def s4(b: Slub) -> Iterator[Violation]:
     """A node's partial list holds exactly its unfrozen slabs with free objects; counts are right; few are empty."""
+    unfrozen, listed = "slub-partial-not-frozen" in b.memory.features, b.memory.page_flags.bit("PG_workingset")
     for cache in b.caches.values():
         mine = list(b.of(cache))
+        kept = {pfn for chain in cache.cpu_partial for pfn in chain}
         for node, partial in enumerate(cache.partial):
             n = cache.s.node[node]
             here = [sl for sl in mine if b.memory.flags[sl.pfn] >> 54 == node]
-            expected = sorted(sl.pfn for sl in here if not sl.frozen and sl.inuse < sl.objects)
+            expected = sorted(sl.pfn for sl in here if not sl.frozen and sl.inuse < sl.objects and sl.pfn not in kept)
+            if unfrozen and any(b.memory.flags[sl.pfn] >> listed & 1 != (sl.pfn in partial) for sl in here):
+                yield Violation(
+                    "S4", f"{cache.name}: PG_workingset does not say which slabs {sorted(partial)} are listed"
+                )
             if sorted(partial) != expected or n.nr_partial != len(partial):
                 yield Violation(
                     "S4", f"{cache.name}: partial list {sorted(partial)} ({n.nr_partial}), slabs {expected}"
@@ -183,16 +181,17 @@ def s4(b: Slub) -> Iterator[Violation]:
                     "S4",
                     f"{cache.name}: nr_slabs {n.nr_slabs}, total_objects {n.total_objects}; found {len(here)} slabs",
                 )
-            full = sorted(sl.pfn for sl in here if not sl.frozen and sl.inuse == sl.objects)
-            if sorted(cache.full[node]) != (full if cache.flags & SLAB_STORE_USER else []):
+            full = sorted(sl.pfn for sl in here if not sl.frozen and sl.inuse == sl.objects and sl.pfn not in kept)
+            if sorted(cache.full[node]) != (full if cache.flags & cache.f.SLAB_STORE_USER else []):
                 yield Violation("S4", f"{cache.name}: full list {sorted(cache.full[node])}, full slabs {full}")
-            empty = sum(sl.inuse == 0 for sl in here if not sl.frozen)
+            empty = sum(sl.inuse == 0 for sl in here if not sl.frozen and sl.pfn not in kept)
             if empty > cache.s.min_partial:
                 yield Violation("S4", f"{cache.name}: {empty} empty slabs, min_partial is {cache.s.min_partial}")
 
 
 def s5(b: Slub) -> Iterator[Violation]:
-    """A frozen slab is one CPU's, as its current slab or on its partial list."""
+    """A frozen slab is one CPU's, as its current slab or, where those are frozen too, on its partial list."""
+    unfrozen = "slub-partial-not-frozen" in b.memory.features
     for cache in b.caches.values():
         owners = Counter(cache.current.keys())
         for chain in cache.cpu_partial:
@@ -202,29 +201,35 @@ def s5(b: Slub) -> Iterator[Violation]:
                 yield Violation("S5", f"{cache.name}: a CPU's partial list of {len(chain)} slabs counts {counts}")
         for pfn, times in owners.items():
             sl = b.slabs.get(pfn)
-            if times > 1 or sl is None or sl.cache != cache.addr or not sl.frozen:
+            free = unfrozen and pfn not in cache.current
+            if times > 1 or sl is None or sl.cache != cache.addr or (not sl.frozen) != free:
                 yield Violation(
                     "S5",
                     f"{cache.name}: slab at pfn {pfn} is held {times} times by CPUs, or is no frozen slab of the cache",
                 )
         for sl in b.of(cache):
-            if sl.frozen and sl.pfn not in owners and not cache.flags & SLAB_DEBUG_FLAGS:
+            if sl.frozen and sl.pfn not in owners and not cache.flags & cache.f.SLAB_DEBUG_FLAGS:
                 yield Violation("S5", f"{cache.name}: slab at pfn {sl.pfn} is frozen, but no CPU has it")
-        if cache.flags & SLAB_DEBUG_FLAGS and owners:
+        if cache.flags & cache.f.SLAB_DEBUG_FLAGS and owners:
             yield Violation("S5", f"{cache.name} is checked, but CPUs hold slabs of it")
 
 
-def geometry(object_size: int, align: int, flags: int, ctor: bool) -> dict[str, int]:
-    """Where things lie in an object (``calculate_sizes()`` up to the order), from the documentation of its layout."""
+def geometry(object_size: int, align: int, flags: int, ctor: bool, f: SlabFlags, sized: bool = False) -> dict[str, int]:
+    """Where things lie in an object (``calculate_sizes()`` up to the order), from the documentation of its layout.
+
+    *sized*: objects of kmalloc remember the size that was asked for in a word, and the red zone begins behind that.
+    """
     padded = -(-object_size // 8) * 8
-    if flags & SLAB_RED_ZONE and padded == object_size:
+    if flags & f.SLAB_RED_ZONE and padded == object_size:
         padded += 8
-    outside = flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON) or ctor or (flags & SLAB_RED_ZONE and object_size < 8)
+    outside = flags & (f.SLAB_TYPESAFE_BY_RCU | f.SLAB_POISON) or ctor or (flags & f.SLAB_RED_ZONE and object_size < 8)
+    kmalloc = flags & f.SLAB_KMALLOC and flags & f.SLAB_STORE_USER
+    outside = outside or (sized and kmalloc and flags & f.SLAB_RED_ZONE)
     parts = [padded, 8 if outside else 0]
-    if flags & SLAB_STORE_USER:
-        parts.append(2 * TRACK_SIZE + (4 if flags & SLAB_KMALLOC else 0))
-    left = -(-8 // align) * align if flags & SLAB_RED_ZONE else 0
-    parts.append(8 + left if flags & SLAB_RED_ZONE else 0)
+    if flags & f.SLAB_STORE_USER:
+        parts.append(2 * TRACK_SIZE + ((8 if sized else 4) if kmalloc else 0))
+    left = -(-8 // align) * align if flags & f.SLAB_RED_ZONE else 0
+    parts.append(8 + left if flags & f.SLAB_RED_ZONE else 0)
     size = -(-sum(parts) // align) * align
     return {
         "inuse": padded,
@@ -234,11 +239,14 @@ def geometry(object_size: int, align: int, flags: int, ctor: bool) -> dict[str, 
     }
 
 
-def slab_order(size: int, cpus: int, most: int = 3) -> int:
-    """The order of slabs for objects of *size*: enough objects, then little waste, before less of either."""
+def slab_order(size: int, cpus: int, most: int = 3, once: bool = False) -> int:
+    """The order of slabs for objects of *size*: enough objects, then little waste, before less of either.
+
+    *once*: fewer objects are not tried, but half of the slab may be wasted.
+    """
     wanted = min(4 * (cpus.bit_length() + 1), (PAGE_SIZE << most) // size)
-    for objects in range(wanted, 1, -1):
-        for waste in (16, 8, 4):
+    for objects in (wanted,) if once and wanted else range(wanted, 1, -1):
+        for waste in (16, 8, 4, 2) if once else (16, 8, 4):
             for order in range(most + 1):
                 area = PAGE_SIZE << order
                 if area >= objects * size and area % size <= area // waste:
@@ -250,9 +258,11 @@ def s6(b: Slub) -> Iterator[Violation]:
     """Geometry follows from object size, alignment, flags and constructor."""
     k = b.memory.k
     plain = not (k.slub_min_order or k.slub_min_objects)
+    once = "slub-order-by-fraction" in b.memory.features
     for cache in b.caches.values():
         s = cache.s
-        expected = geometry(cache.object_size, int(s.align), cache.flags, bool(s.ctor))
+        sized = "slub-orig-size-long" in b.memory.features
+        expected = geometry(cache.object_size, int(s.align), cache.flags, bool(s.ctor), cache.f, sized)
         found = {"inuse": cache.inuse, "offset": cache.offset, "red_left_pad": cache.pad, "size": cache.size}
         if cache.offset < cache.inuse:  # an alias may have made the object larger since
             expected["offset"] = min(expected["offset"], cache.offset)
@@ -262,13 +272,13 @@ def s6(b: Slub) -> Iterator[Violation]:
         for x in (oo, smallest):
             if x & 0xFFFF != (PAGE_SIZE << (x >> 16)) // cache.size:
                 yield Violation("S6", f"{cache.name}: {x & 0xFFFF} objects in a slab of order {x >> 16}")
-        if plain and oo >> 16 != slab_order(cache.size, int(k.nr_cpu_ids), int(k.slub_max_order)):
+        if plain and oo >> 16 != slab_order(cache.size, int(k.nr_cpu_ids), int(k.slub_max_order), once):
             yield Violation("S6", f"{cache.name}: slabs of order {oo >> 16}")
         if s.min_partial != (0 if k.slub_tiny else max(5, min(10, (cache.size.bit_length() - 1) // 2))):
             yield Violation("S6", f"{cache.name}: min_partial {s.min_partial}")
-        poisoned = cache.flags & SLAB_POISON and not cache.flags & SLAB_TYPESAFE_BY_RCU and not s.ctor
-        if bool(cache.flags & OBJECT_POISON) != bool(poisoned):
-            yield Violation("S6", f"{cache.name}: OBJECT_POISON is wrong in {cache.flags:#x}")
+        poisoned = cache.flags & cache.f.SLAB_POISON and not cache.flags & cache.f.SLAB_TYPESAFE_BY_RCU and not s.ctor
+        if bool(cache.flags & cache.f.OBJECT_POISON) != bool(poisoned):
+            yield Violation("S6", f"{cache.name}: cache.f.OBJECT_POISON is wrong in {cache.flags:#x}")
 
 
 def s7(b: Slub) -> Iterator[Violation]:
@@ -283,7 +293,7 @@ def s7(b: Slub) -> Iterator[Violation]:
 def s8(b: Slub) -> Iterator[Violation]:
     """Poison, red zones and padding are as slub_debug left them."""
     for cache in b.caches.values():
-        if not cache.flags & (SLAB_POISON | SLAB_RED_ZONE):
+        if not cache.flags & (cache.f.SLAB_POISON | cache.f.SLAB_RED_ZONE):
             continue
         for sl in b.of(cache):
             base = PAGE_OFFSET + sl.pfn * PAGE_SIZE
@@ -299,13 +309,13 @@ def s8(b: Slub) -> Iterator[Violation]:
                         "S8", f"{cache.name}: {'free' if base + at in free else 'used'} object {base + at:#x}: {wrong}"
                     )
             rest = len(image) % cache.size
-            if cache.flags & SLAB_POISON and rest and image[-rest:] != b"\x5a" * rest:
+            if cache.flags & cache.f.SLAB_POISON and rest and image[-rest:] != b"\x5a" * rest:
                 yield Violation("S8", f"{cache.name}: slab at pfn {sl.pfn}: the bytes behind the last object")
 
 
 def _marks(cache: CacheState, image: bytes, at: int, free: bool) -> str:
     """Which marks of the object at *at* are wrong, or nothing."""
-    if cache.flags & SLAB_RED_ZONE:
+    if cache.flags & cache.f.SLAB_RED_ZONE:
         zone = b"\xbb" if free else b"\xcc"
         right = cache.inuse - cache.object_size
         if image[at - cache.pad : at] != zone * cache.pad:
@@ -314,14 +324,14 @@ def _marks(cache: CacheState, image: bytes, at: int, free: bool) -> str:
             return "right red zone"
     if (
         free
-        and cache.flags & OBJECT_POISON
+        and cache.flags & cache.f.OBJECT_POISON
         and image[at : at + cache.object_size] != b"\x6b" * (cache.object_size - 1) + b"\xa5"
     ):
         return "poison"
-    if cache.flags & SLAB_POISON:
+    if cache.flags & cache.f.SLAB_POISON:
         info = cache.inuse + (8 if cache.offset >= cache.inuse else 0)
-        if cache.flags & SLAB_STORE_USER:
-            info += 2 * TRACK_SIZE + (4 if cache.flags & SLAB_KMALLOC else 0)
+        if cache.flags & cache.f.SLAB_STORE_USER:
+            info += 2 * TRACK_SIZE + (cache.orig_size if cache.flags & cache.f.SLAB_KMALLOC else 0)
         end = cache.size - cache.pad
         if image[at + info : at + end] != b"\x5a" * (end - info):
             return "padding"
@@ -329,13 +339,21 @@ def _marks(cache: CacheState, image: bytes, at: int, free: bool) -> str:
 
 
 _KMALLOC_SIZES = {1: 96, 2: 192} | {n: 1 << n for n in range(3, 14)}
-_KMALLOC_FLAGS = (0, 0x4000000, SLAB_RECLAIM_ACCOUNT, SLAB_CACHE_DMA)
 
 
 def s9(b: Slub) -> Iterator[Violation]:
     """The kmalloc array: every class of every type, of the right size, naturally aligned."""
-    for kind, extra in enumerate(_KMALLOC_FLAGS):
-        if b.memory.k.slub_tiny and extra == SLAB_RECLAIM_ACCOUNT:
+    f = b.memory.slab_flags
+    marks = {
+        "kmalloc": 0,
+        "kmalloc-cg": f.SLAB_ACCOUNT,
+        "kmalloc-rcl": f.SLAB_RECLAIM_ACCOUNT,
+        "dma-kmalloc": f.SLAB_CACHE_DMA,
+    }
+    types = release(b.memory.ram.release).kmalloc_types
+    for kind, name in enumerate(types):
+        extra = marks.get(name, 0)
+        if b.memory.k.slub_tiny and name == "kmalloc-rcl":
             continue  # is the normal type there
         for index, size in _KMALLOC_SIZES.items():
             s = b.memory.view.ptr(kmem_cache, u64(b.memory.k.kmalloc_caches[kind][index]._addr))
@@ -344,9 +362,14 @@ def s9(b: Slub) -> Iterator[Violation]:
                 yield Violation("S9", f"kmalloc_caches[{kind}][{index}] is no cache")
                 continue
             natural = size if size & (size - 1) == 0 else 8
-            if cache.object_size != size or s.align % natural or cache.size % natural or not cache.flags & SLAB_KMALLOC:
+            if (
+                cache.object_size != size
+                or s.align % natural
+                or cache.size % natural
+                or not cache.flags & cache.f.SLAB_KMALLOC
+            ):
                 yield Violation("S9", f"{cache.name}: size {cache.object_size}, align {s.align}")
-            if cache.flags & 0x4024000 != extra & 0x4024000:
+            if cache.flags & f.SLAB_MERGE_SAME != extra:
                 yield Violation("S9", f"{cache.name}: flags {cache.flags:#x}")
 
 

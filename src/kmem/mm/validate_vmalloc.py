@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from kmem.abi.address import MODULES_END, MODULES_VADDR, PAGE_OFFSET, VMALLOC_END, VMALLOC_START
-from kmem.abi.slab_flags import SLAB_RECLAIM_ACCOUNT
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import vm_struct, vmap_area, vmap_block
 from kmem.mm.validate_buddy import ALLOCATED, Buddy
@@ -20,7 +19,6 @@ PRESENT, PSE, FRAME = 1, 1 << 7, 0x000FFFFFFFFFF000
 PAT_LARGE = 1 << 12
 VMAP_BBMAP_BITS = 256
 VM_IOREMAP, VM_ALLOC, VM_MAP, VM_NO_GUARD = 1, 2, 4, 0x40
-PG_TABLE = 0x400
 RANGES = ((VMALLOC_START, VMALLOC_END + 1), (MODULES_VADDR, MODULES_END))
 _TABLE = struct.Struct("<512Q")
 _NODE = vmap_area.field("rb_node").offset
@@ -317,7 +315,7 @@ def p2(v: Vmap) -> Iterator[Violation]:
         pfn = table // PAGE_SIZE
         if len(parents) != 1 or pfn >= v.memory.last_pfn or v.buddy.state[pfn] not in b".r":
             yield Violation("P2", f"table at {table:#x} has {len(parents)} parents or lies in a free page")
-    marked = {pfn for pfn, kind in v.memory.typed if not kind & PG_TABLE and kind >> 28 == 15}
+    marked = {pfn for pfn, kind in v.memory.typed if v.memory.page_flags.is_table(kind)}
     if len(marked) != v.memory.k.vm_node_stat[38]:
         yield Violation("P2", f"NR_PAGETABLE {v.memory.k.vm_node_stat[38]}, {len(marked)} pages are marked")
     for pfn in sorted(marked - {table // PAGE_SIZE for table in v.tables}):
@@ -331,12 +329,12 @@ def s19(v: Vmap) -> Iterator[Violation]:
     for sl in v.slub.slabs.values():
         cache = v.slub.caches.get(sl.cache)
         if cache is not None:
-            bytes_of[bool(cache.flags & SLAB_RECLAIM_ACCOUNT)] += PAGE_SIZE << sl.order
-    orders = memory.column("compound_order")
+            bytes_of[bool(cache.flags & memory.slab_flags.SLAB_RECLAIM_ACCOUNT)] += PAGE_SIZE << sl.order
+    head = memory.page_flags.bit("PG_head")
     others = sum(
-        PAGE_SIZE << orders[pfn + 1]
+        PAGE_SIZE << memory.orders[pfn]
         for pfn, flags in memory.heads
-        if flags >> 16 & 1 and not flags & 0x200 and v.buddy.state[pfn] == ALLOCATED
+        if flags >> head & 1 and not memory.is_slab(pfn) and v.buddy.state[pfn] == ALLOCATED
     )
     reclaimable, large = int(k.vm_node_stat[5]), int(k.vm_node_stat[6]) - bytes_of[False]
     if reclaimable != bytes_of[True] or not 0 <= large <= others or large % PAGE_SIZE:

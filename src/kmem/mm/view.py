@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kmem.abi.address import PAGE_OFFSET, VMEMMAP_START
+from kmem.abi.page_flags import page_flags
 from kmem.lib.cstruct import Ptr, Struct, u64
 from kmem.machine.ram import Ram
 from kmem.mm.mm_types import KDATA, PRIVATE_AT, kdata, kmem_cache, page, private, slab, vmap_area
@@ -20,6 +21,7 @@ class View:
 
     def __init__(self, ram: Ram) -> None:
         self.ram = ram
+        self.page_flags = page_flags(ram.release)
         self.kdata: Any = Ptr(ram, kdata, KDATA)
         self.private: Any = Ptr(ram, private, PRIVATE_AT)
 
@@ -52,6 +54,18 @@ class View:
         found = self.page((addr - PAGE_OFFSET) >> 12)
         head = found.compound_head
         return self.ptr(page, head - 1) if head & 1 else found
+
+    def struct(self, struct: Struct) -> Struct:
+        """*struct* as this machine's release has it."""
+        return struct.among(self.ram.structs)
+
+    def offset(self, struct: Struct, member: str) -> int:
+        """``offsetof(struct, member)`` in this machine's release."""
+        return self.struct(struct).field(member).offset
+
+    def is_slab(self, page: Any) -> bool:
+        """``PageSlab(page)``, of a head page."""
+        return self.page_flags.is_slab(page.flags, page.page_type)
 
     def string(self, addr: int, limit: int = 256) -> str:
         """The C string at *addr* in a linear window."""

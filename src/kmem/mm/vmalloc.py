@@ -17,10 +17,11 @@ from typing import Any
 from kmem.abi.address import MODULES_END, MODULES_VADDR, VMALLOC_END, VMALLOC_START
 from kmem.abi.gfp import __GFP_NOFAIL, __GFP_NOWARN, __GFP_ZERO, GFP_KERNEL, GFP_RECLAIM_MASK
 from kmem.lib.cstruct import s64
-from kmem.lib.jit import address, entry, fls64, jit, load64, ptr, store64
+from kmem.lib.jit import address, entry, fls64, jit, load64, ptr, sizeof, store64
 from kmem.mm import places
 from kmem.mm.codes import EXCEEDS, NO_AREA, NO_AREA_RETRYING, UP_VMALLOC_FAILED
 from kmem.mm.events import VFREE, VMALLOC, emit, may_fail
+from kmem.mm.features import VM_REQUESTED_SIZE
 from kmem.mm.kmalloc import kfree
 from kmem.mm.mm_types import page, vm_struct
 from kmem.mm.mmzone import PAGE_SHIFT, PAGE_SIZE, is_vmalloc_addr, kernel, page_to_pfn, priv
@@ -61,13 +62,14 @@ def get_vm_area_node(
     """``__get_vm_area_node()``: addresses for *size* bytes and their guard page; NULL if there are none."""
     if priv(k).context & IN_INTERRUPT:
         bug(k, places.VMALLOC_IN_INTERRUPT, size, flags)
+    asked = size
     size = (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1)
     if size == 0:
         return no_area(k)
     if flags & VM_IOREMAP:
         align = 1 << max(PAGE_SHIFT, min(fls64(size - 1), IOREMAP_MAX_ORDER))
     gfp &= GFP_RECLAIM_MASK
-    got = kmalloc_from(k, 64, gfp | __GFP_ZERO, node)
+    got = kmalloc_from(k, sizeof(vm_struct), gfp | __GFP_ZERO, node)
     area = ptr(vm_struct, got, k)
     if not got:
         return area
@@ -81,6 +83,8 @@ def get_vm_area_node(
     area.addr = va.va_start
     area.size = va.va_end - va.va_start
     area.caller = caller
+    if VM_REQUESTED_SIZE:
+        area.requested_size = asked
     va.vm = area
     return area
 
@@ -282,6 +286,8 @@ def area_node(
         flags = VM_ALLOC | VM_UNINITIALIZED | vm_flags
         area = area_for(k, (size + step - 1) & ~(step - 1), align, flags, start, end, node, gfp, caller)
         if area:
+            if VM_REQUESTED_SIZE:
+                area.requested_size = size
             if alloc_page_array(k, area, gfp, node):
                 if fill_area(k, area, gfp, prot, node, order):
                     return area.addr

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.abi.gfp import __GFP_NOWARN, __GFP_ZERO, GFP_KERNEL, GFP_NOWAIT, GFP_RECLAIM_MASK
-from kmem.lib.jit import address, container_of, fls64, jit, ptr
+from kmem.lib.jit import address, container_of, fls64, jit, ptr, sizeof
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_add_tail, list_del
 from kmem.lib.rbtree import no_rb, rb_erase, rb_insert, rb_parent, rb_propagate
 from kmem.mm.codes import NO_SPACE, UP_VMALLOC_FAILED
@@ -47,7 +47,7 @@ def new_va(k: Any, start: int, end: int, gfp: int, node: int) -> Any:
     """A ``struct vmap_area`` from its cache, or NULL."""
     got = 0
     if not inner_fails(k, gfp):
-        got = slab_alloc_node(k, k.vmap_area_cachep, gfp | __GFP_ZERO, node, 64)
+        got = slab_alloc_node(k, k.vmap_area_cachep, gfp | __GFP_ZERO, node, sizeof(vmap_area))
     va = ptr(vmap_area, got, k)
     if got:
         va.va_start = start

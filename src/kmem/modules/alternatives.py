@@ -1,4 +1,4 @@
-"""Instructions that depend on the CPU: ``apply_alternatives`` (arch/x86/kernel/alternative.c, 6.1).
+"""Instructions that depend on the CPU: ``apply_alternatives`` (arch/x86/kernel/alternative.c, 6.1 and 6.12).
 
 Each entry of ``.altinstructions`` names an instruction, a replacement and a CPU feature; the replacement is copied over
 the instruction when the CPU has the feature (or has not, for inverted entries). Interrupt flag operations, cache
@@ -8,13 +8,17 @@ flushes, ``static_cpu_has`` and SMAP are built this way, so modules are not righ
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from kmem.modules import insn
 from kmem.modules.elf import malformed
 from kmem.modules.staging import Staging
 
-_ENTRY = struct.Struct("<iiHBB")
+_PLAIN, _WITH_FLAGS = struct.Struct("<iiHBB"), struct.Struct("<iiHHBB")
 _INVERTED = 0x8000
+"""In the feature number, where an entry has no flags."""
+_ALT_FLAG_NOT, _ALT_FLAG_DIRECT_CALL = 1, 2
+_INDIRECT_CALL = b"\xff\x15"
 _FEATURES = (22 + 2) * 32
 """Feature numbers end here: NCAPINTS + NBUGINTS words."""
 
@@ -33,27 +37,52 @@ Not there: Xen PV, SMAP (the emulator has no STAC and CLAC), five-level paging, 
 """
 
 
-def apply_alternatives(staging: Staging, features: frozenset[int]) -> int:
+def _entry(raw: bytes) -> tuple[int, int, int, int, int, int]:
+    """Offsets of instruction and replacement, feature, flags and both lengths of a ``struct alt_instr``."""
+    if len(raw) == _WITH_FLAGS.size:
+        site, source, cpuid, flags, length, new_length = _WITH_FLAGS.unpack(raw)
+        return site, source, cpuid, flags, length, new_length
+    site, source, cpuid, length, new_length = _PLAIN.unpack(raw)
+    return site, source, cpuid & ~_INVERTED, _ALT_FLAG_NOT if cpuid & _INVERTED else 0, length, new_length
+
+
+def apply_alternatives(
+    staging: Staging,
+    features: frozenset[int],
+    size: int = _PLAIN.size,
+    read_u64: Callable[[int], int] = lambda address: 0,
+) -> int:
     """Patch every entry of ``.altinstructions`` in file order; returns the number of replacements.
 
     Differs in one thing without effect: of an instruction that stays, single-byte nops are joined only where it
     consists of nothing else (the kernel decodes the instructions before them).
+
+    *size* is that of the release's ``struct alt_instr``. A call through a pointer that is to become direct
+    (ALT_FLAG_DIRECT_CALL) goes where the pointer in the kernel, read by *read_u64*, leads; without one it stays.
     """
     what = ".altinstructions"
-    table, count = staging.table(what, _ENTRY.size)
+    table, count = staging.table(what, size)
     done = 0
     for number in range(count):
-        entry = table + number * _ENTRY.size
-        site, source, cpuid, length, new_length = _ENTRY.unpack(staging.read(entry, _ENTRY.size, what))
+        entry = table + number * size
+        site, source, feature, flags, length, new_length = _entry(staging.read(entry, size, what))
         site += entry
-        feature = cpuid & ~_INVERTED
         if feature >= _FEATURES or new_length > length:
             raise malformed(f"{what}: entry {number} replaces {length} bytes by {new_length}, feature {feature}")
-        if (feature in features) == bool(cpuid & _INVERTED):
+        if (feature in features) == bool(flags & _ALT_FLAG_NOT):
             if staging.read(site, length, what) == b"\x90" * length:
                 staging.write(site, insn.nops(length), what)
             continue
         source += entry + 4
+        if flags & _ALT_FLAG_DIRECT_CALL:
+            old = staging.read(site, length, what)
+            if length != 6 or old[:2] != _INDIRECT_CALL:
+                raise malformed(f"{what}: entry {number} makes a direct call of {old.hex()}")
+            target = read_u64(site + 6 + int.from_bytes(old[2:], "little", signed=True))
+            if target:
+                staging.write(site, insn.branch(insn.CALL, site, target) + insn.nops(1), what)
+                done += 1
+            continue
         code = _moved(staging.read(source, new_length, what), source, site)
         staging.write(site, code + insn.nops(length - len(code)), what)
         done += 1

@@ -51,19 +51,24 @@ class Patched:
 
 
 def apply_fixups(
-    staging: Staging, imports: Mapping[str, int], read_u64: Callable[[int], int], features: frozenset[int]
+    staging: Staging,
+    imports: Mapping[str, int],
+    read_u64: Callable[[int], int],
+    features: frozenset[int],
+    alt_instr: int = 12,
 ) -> Patched:
     """Patch the module's code in place.
 
     *imports* gives the address of each symbol that the module takes from outside, *read_u64* reads the kernel's memory
-    (the paravirt operations, keys of other modules), *features* are the CPU's (`kmem.modules.alternatives`).
+    (the paravirt operations, keys of other modules), *features* are the CPU's (`kmem.modules.alternatives`),
+    *alt_instr* is the size of the release's struct of this name.
     """
     done = Patched()
     done.paravirt = _paravirt(staging, imports.get("pv_ops", 0), read_u64)
     thunks = {imports[_THUNK + name]: number for number, name in enumerate(_REGISTERS) if _THUNK + name in imports}
     done.retpolines = _retpolines(staging, thunks)
     done.returns = _returns(staging, imports.get(RETURN_THUNK))
-    done.alternatives = apply_alternatives(staging, features)
+    done.alternatives = apply_alternatives(staging, features, alt_instr, read_u64)
     done.fentry = _fentry(staging)
     done.static_call_sites = static_call_sites(staging)
     done.static_calls = _static_calls(staging, done.static_call_sites, imports, read_u64)

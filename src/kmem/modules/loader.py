@@ -23,7 +23,7 @@ from kmem.modules.kallsyms import TextRegion
 from kmem.modules.layout import PERCPU, Placement, Region, place
 from kmem.modules.modinfo import ModInfo, read_modinfo, read_versions
 from kmem.modules.module import Memory, Module, ModuleSymbol
-from kmem.modules.orc import sort_orc
+from kmem.modules.orc import is_typed, sort_orc
 from kmem.modules.params import match
 from kmem.modules.relocation import apply_relocations
 from kmem.modules.staging import Staging
@@ -161,8 +161,8 @@ class _Loading:
         self._relocate(staging, values)
         sort_extable(staging)
         write_tables(elf, staging, values)
-        patched = apply_fixups(staging, imports, self._read_u64, features)
-        orc = sort_orc(staging)
+        patched = apply_fixups(staging, imports, self._read_u64, features, env.layout["alt_instr"].size)
+        orc = sort_orc(staging, is_typed(env.layout))
         this_module.fill(taints, self.percpu, percpu_size, elf.signed)
         known, exported = parameters(staging), exports(staging)
         env.mem.write(self.core_base, bytes(staging.core))

@@ -18,7 +18,13 @@ from kmem.modules.orc import OrcTable
 from kmem.modules.params import KernelParam, Setting
 from kmem.modules.tables import BUG_ENTRY_SIZE, EXTABLE_ENTRY_SIZE, BugEntry, ExceptionEntry, Export
 from kmem.modules.taint import module_taint_letters
-from kmem.modules.this_module import MODULE_STATE_COMING, MODULE_STATE_GOING, MODULE_STATE_LIVE, MODULE_STATE_UNFORMED
+from kmem.modules.this_module import (
+    MODULE_STATE_COMING,
+    MODULE_STATE_GOING,
+    MODULE_STATE_LIVE,
+    MODULE_STATE_UNFORMED,
+    init_members,
+)
 
 if TYPE_CHECKING:
     from kmem.modules.dwarf import Inlines
@@ -146,11 +152,8 @@ class Module:
             return
         base, self.init.base = self.init.base, 0
         self.init.region = Region()
-        layout = self.env.layout
-        at = self.address + layout["module"].offset("init_layout")
-        for member in ("base", "size", "text_size", "ro_size", "ro_after_init_size"):
-            part = layout["module_layout"][member]
-            self.env.mem.write(at + part.offset, bytes(part.size))
+        for at, part in init_members(self.env.layout):
+            self.env.mem.write(self.address + at + part.offset, bytes(part.size))
         self.__dict__.pop("_exceptions", None)
         self.env.kallsyms.add_module(self.name, [_text_region(self.core)], self.core_values)
         self.env.module_memfree(base)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from kmem.abi.layout import Layout
 from kmem.machine.fault import AccessFault, Regs
 from kmem.modules.staging import Staging
 
@@ -21,6 +22,7 @@ REG_UNDEFINED, REG_PREV_SP, REG_DX, REG_DI, REG_BP, REG_SP, REG_R10, REG_R13, RE
 )
 TYPE_CALL, TYPE_REGS, TYPE_REGS_PARTIAL = range(3)
 
+_TYPED_END, _TYPED_CALL = 1, 2
 ORC_ENTRY_SIZE = 6
 _ENTRY = struct.Struct("<hhH")
 _FROM_REGS = {REG_DX: "rdx", REG_DI: "rdi", REG_R10: "r10", REG_R13: "r13"}
@@ -54,18 +56,34 @@ _FRAME_POINTER = OrcEntry(16, -16, REG_BP, REG_PREV_SP, TYPE_CALL, False)
 """The kernel's guess for code without ORC data."""
 
 
-def decode(raw: bytes) -> OrcEntry:
-    """Decode six bytes of ``.orc_unwind``."""
+def decode(raw: bytes, typed: bool = False) -> OrcEntry:
+    """Decode six bytes of ``.orc_unwind``.
+
+    *typed*: the end of the stack is a type of its own, and no data is another ("x86/unwind/orc: Add ELF section with
+    ORC version identifier" came with it); else it is a bit, and no data is what has no stack register.
+    """
     sp_offset, bp_offset, bits = _ENTRY.unpack(raw)
-    return OrcEntry(sp_offset, bp_offset, bits & 15, bits >> 4 & 15, bits >> 8 & 3, bool(bits >> 10 & 1))
+    sp_reg, bp_reg = bits & 15, bits >> 4 & 15
+    if not typed:
+        return OrcEntry(sp_offset, bp_offset, sp_reg, bp_reg, bits >> 8 & 3, bool(bits >> 10 & 1))
+    kind = bits >> 8 & 7
+    if kind < _TYPED_CALL:
+        return OrcEntry(sp_offset, bp_offset, REG_UNDEFINED, bp_reg, TYPE_CALL, kind == _TYPED_END)
+    return OrcEntry(sp_offset, bp_offset, sp_reg, bp_reg, kind - _TYPED_CALL, False)
+
+
+def is_typed(layout: Layout) -> bool:
+    """Whether the release's ORC entries are `decode`'s *typed* ones."""
+    return "end" not in layout["orc_entry"].members
 
 
 class OrcTable:
     """A module's ORC data: *ips* sorted addresses, *raw* the entries in the same order."""
 
-    def __init__(self, ips: list[int], raw: bytes) -> None:
+    def __init__(self, ips: list[int], raw: bytes, typed: bool = False) -> None:
         self._ips = ips
         self._raw = raw
+        self._typed = typed
 
     def __len__(self) -> int:
         return len(self._ips)
@@ -77,10 +95,10 @@ class OrcTable:
         if not self._ips:
             return None
         at = max(bisect_right(self._ips, ip) - 1, 0)
-        return decode(self._raw[at * ORC_ENTRY_SIZE : (at + 1) * ORC_ENTRY_SIZE])
+        return decode(self._raw[at * ORC_ENTRY_SIZE : (at + 1) * ORC_ENTRY_SIZE], self._typed)
 
 
-def sort_orc(staging: Staging) -> OrcTable:
+def sort_orc(staging: Staging, typed: bool = False) -> OrcTable:
     """Sort both tables by address, as ``unwind_module_init`` does, and return them; entries that only end a section
     come first.
     """
@@ -95,14 +113,15 @@ def sort_orc(staging: Staging) -> OrcTable:
     ips = [table + 4 * number + offset for number, offset in enumerate(offsets)]
     if any(ips[number] >= ips[number + 1] for number in range(count - 1)):
         rows = [raw[number * ORC_ENTRY_SIZE : (number + 1) * ORC_ENTRY_SIZE] for number in range(count)]
-        weak = [decode(row).sp_reg == REG_UNDEFINED and not decode(row).end for row in rows]
+        decoded = [decode(row, typed) for row in rows]
+        weak = [entry.sp_reg == REG_UNDEFINED and not entry.end for entry in decoded]
         order = sorted(range(count), key=lambda number: (ips[number], not weak[number]))
         ips = [ips[number] for number in order]
         raw = b"".join(rows[number] for number in order)
         relative = [(ip - table - 4 * number + 0x80000000 & 0xFFFFFFFF) - 0x80000000 for number, ip in enumerate(ips)]
         struct.pack_into(f"<{count}i", buffer, at, *relative)
         unwind[unwind_at : unwind_at + len(raw)] = raw
-    return OrcTable(ips, raw)
+    return OrcTable(ips, raw, typed)
 
 
 @dataclass(slots=True)

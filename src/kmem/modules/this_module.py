@@ -6,7 +6,7 @@ Members are found by name in the layout of the release; what a release does not 
 
 from __future__ import annotations
 
-from kmem.abi.layout import Layout
+from kmem.abi.layout import Layout, Member
 from kmem.errors import InternalError
 from kmem.modules.elf import malformed
 from kmem.modules.layout import Region
@@ -15,6 +15,9 @@ from kmem.modules.tables import BUG_ENTRY_SIZE, EXTABLE_ENTRY_SIZE, KERNEL_SYMBO
 
 MODULE_STATE_LIVE, MODULE_STATE_COMING, MODULE_STATE_GOING, MODULE_STATE_UNFORMED = range(4)
 """``enum module_state``: normal, running init, going away, being set up."""
+
+MOD_INIT_TYPES = (4, 5, 6)
+"""MOD_INIT_TEXT, MOD_INIT_DATA and MOD_INIT_RODATA of ``enum mod_mem_type``."""
 
 MODULE_REF_BASE = 1
 """``refcnt`` of a live module that nobody uses."""
@@ -45,6 +48,24 @@ _TABLES = (
 """Pointer member, count member, section and record size of each table (``find_module_sections``)."""
 
 
+def _part(base: int, region: Region, first: str, last: str) -> tuple[int, int]:
+    """Base and size of a part of *region*, between two of its sizes; no address for one that is empty."""
+    start = int(getattr(region, first)) if first else 0
+    size = int(getattr(region, last)) - start
+    return (base + start if size else 0), size
+
+
+def init_members(layout: Layout) -> list[tuple[int, Member]]:
+    """What ``struct module`` knows of its init memory: offset of a struct in it, and the struct's member."""
+    module = layout["module"]
+    if "mem" in module.members:
+        memory = layout["module_memory"]
+        at = [module.offset("mem") + kind * memory.size for kind in MOD_INIT_TYPES]
+        return [(offset, memory[name]) for offset in at for name in ("base", "size")]
+    names = ("base", "size", "text_size", "ro_size", "ro_after_init_size")
+    return [(module.offset("init_layout"), layout["module_layout"][name]) for name in names]
+
+
 class ThisModule:
     """Writes members of one ``struct module`` in a module that is being linked."""
 
@@ -58,7 +79,7 @@ class ThisModule:
                 f"{name}: {THIS_MODULE} section size is {got}, should be {self.struct.size}: built for another kernel",
                 "rebuild the module for the modelled release: `kmem run FILE.c`, or see `kmem headers`",
             )
-        if "core_layout" not in self.struct.members:
+        if "core_layout" not in self.struct.members and "mem" not in self.struct.members:
             raise InternalError(
                 "this release's struct module is unknown to the loader",
                 remedy="choose a release that `kmem doctor` lists",
@@ -104,6 +125,30 @@ class ThisModule:
         at, head = self._at + offset, self.address + offset
         self._buffer[at : at + 16] = head.to_bytes(8, "little") * 2
 
+    def memories(self) -> None:
+        """Fill ``mem[MOD_MEM_NUM_TYPES]``: a part of core or init each."""
+        members = self._layout.structs.get("module_memory")
+        if members is None or "mem" not in self.struct.members:
+            return
+        staging, place = self._staging, self._staging.placement
+        core, init = (staging.core_base, place.core), (staging.init_base, place.init)
+        parts = (
+            _part(*core, "", "text_size"),
+            _part(*core, "ro_after_init_size", "size"),
+            _part(*core, "text_size", "ro_size"),
+            _part(*core, "ro_size", "ro_after_init_size"),
+            _part(*init, "", "text_size"),
+            _part(*init, "ro_size", "size"),
+            _part(*init, "text_size", "ro_size"),
+        )
+        for kind, (base, size) in enumerate(parts):
+            at = self._at + self.struct["mem"].offset + kind * members.size
+            for name, value in (("base", base), ("size", size)):
+                member = members[name]
+                self._buffer[at + member.offset : at + member.offset + member.size] = value.to_bytes(
+                    member.size, "little"
+                )
+
     def region(self, member: str, base: int, region: Region) -> None:
         """Fill a ``struct module_layout``."""
         self.set(member, base, "base", "module_layout")
@@ -122,6 +167,7 @@ class ThisModule:
         self.set("sig_ok", signed)
         self.region("core_layout", staging.core_base, place.core)
         self.region("init_layout", staging.init_base, place.init)
+        self.memories()
         self.set("percpu", percpu)
         self.set("percpu_size", percpu_size)
         for pointer, number, section, size in _TABLES:

@@ -18,6 +18,10 @@
 #include <linux/string.h>
 #include <linux/vmalloc.h>
 
+#ifndef NR_PAGE_ORDERS	/* "mm, treewide: introduce NR_PAGE_ORDERS" */
+#define NR_PAGE_ORDERS MAX_ORDER
+#endif
+
 static const size_t sizes[] = {
 	0, 1, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 80, 95, 96,
 	97, 112, 127, 128, 129, 160, 191, 192, 193, 255, 256, 257, 384, 511,
@@ -31,7 +35,7 @@ static void __init probe_constants(void)
 {
 	pr_info("PAGE_SIZE %lu KMALLOC_MAX_SIZE %lu KMALLOC_MAX_CACHE_SIZE %lu KMALLOC_MIN_SIZE %d ARCH_KMALLOC_MINALIGN %d MAX_ORDER %d PAGE_ALLOC_COSTLY_ORDER %d pageblock_order %d\n",
 		PAGE_SIZE, KMALLOC_MAX_SIZE, KMALLOC_MAX_CACHE_SIZE,
-		KMALLOC_MIN_SIZE, (int)ARCH_KMALLOC_MINALIGN, MAX_ORDER,
+		KMALLOC_MIN_SIZE, (int)ARCH_KMALLOC_MINALIGN, NR_PAGE_ORDERS,
 		PAGE_ALLOC_COSTLY_ORDER, (int)pageblock_order);
 	pr_info("sizeof page %zu zone %zu pglist_data %zu vm_struct %zu list_head %zu spinlock %zu kmem_cache(opaque) ZERO_SIZE_PTR %px GFP_KERNEL %x GFP_ATOMIC %x GFP_NOWAIT %x GFP_USER %x GFP_HIGHUSER_MOVABLE %x GFP_NOIO %x GFP_NOFS %x\n",
 		sizeof(struct page), sizeof(struct zone),
@@ -179,7 +183,7 @@ static void __init probe_pages(void)
 {
 	unsigned int order;
 
-	for (order = 0; order <= MAX_ORDER; order++) {
+	for (order = 0; order <= NR_PAGE_ORDERS; order++) {
 		struct page *page = alloc_pages(GFP_KERNEL | __GFP_NOWARN, order);
 
 		if (!page) {
