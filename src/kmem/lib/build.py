@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kmem.abi.release import release as facts_of
 from kmem.errors import InternalError
 
 FAULTED = 1 << 63
@@ -76,8 +77,10 @@ def _key(release: str, models: Sequence[str]) -> str:
     digest = hashlib.sha256(release.encode())
     for name, source in sorted(_sources(models).items()):
         digest.update(name.encode() + b"\0" + source)
-    for facts in ("structs.json", "enums.json", "toml"):
+    for facts in ("structs.json", "enums.json"):
         digest.update((_PACKAGE / "abi" / "releases" / f"{release}.{facts}").read_bytes())
+    of = facts_of(release)
+    digest.update(repr((sorted(of.features), sorted(of.constants.items()), sorted(of.slab_flags.items()))).encode())
     with open("/proc/cpuinfo", "rb") as cpuinfo:
         digest.update(
             b"".join(line for line in cpuinfo.read().split(b"\n\n")[0].splitlines(True) if line.startswith(b"flags"))

@@ -99,6 +99,8 @@ def _lines(mm: Mm) -> Iterator[tuple[str, int]]:
     yield "ShmemPmdMapped", node("NR_SHMEM_PMDMAPPED")
     yield "FileHugePages", node("NR_FILE_THPS")
     yield "FilePmdMapped", node("NR_FILE_PMDMAPPED")
+    if release(mm.config.release).config.get("CONFIG_UNACCEPTED_MEMORY"):
+        yield "Unaccepted", zone("NR_UNACCEPTED")
     yield from ((f"HugePages_{what}", 0) for what in ("Total", "Free", "Rsvd", "Surp"))
     yield "Hugepagesize", 2048
     yield "Hugetlb", 0

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kmem.mm.view import View
 
 MAX_RECLAIM_RETRIES = 16
+WMARK_PROMO = 3
 _LIST_LIMIT = 100_000
 """No free list is counted beyond; ``>`` tells that it is longer."""
 
@@ -130,6 +131,8 @@ def _zone(mm: Mm, pgdat: Any, z: Any, first: bool) -> Iterator[str]:
     yield f"        min      {z._watermark[WMARK_MIN] + z.watermark_boost}"
     yield f"        low      {low_wmark_pages(z)}"
     yield f"        high     {high_wmark_pages(z)}"
+    if "zoneinfo-promo" in release(name).features:
+        yield f"        promo    {z._watermark[WMARK_PROMO] + z.watermark_boost}"
     yield f"        spanned  {z.spanned_pages}"
     yield f"        present  {z.present_pages}"
     yield f"        managed  {z.managed_pages}"

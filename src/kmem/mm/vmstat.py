@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from kmem.abi.flags import vmstat_names
 from kmem.abi.layout import enums
 from kmem.mm.mmzone import (
     MAX_NR_ZONES,
@@ -42,48 +43,8 @@ _ENUM_ENDS = {
     "node_stat_item": "NR_VM_NODE_STAT_ITEMS",
     "vm_event_item": "NR_VM_EVENT_ITEMS",
 }
-_SPELLED_OTHERWISE = {
-    "NR_FREE_CMA_PAGES": "nr_free_cma",
-    "NUMA_INTERLEAVE_HIT": "numa_interleave",
-    "NR_SLAB_RECLAIMABLE_B": "nr_slab_reclaimable",
-    "NR_SLAB_UNRECLAIMABLE_B": "nr_slab_unreclaimable",
-    "NR_ANON_MAPPED": "nr_anon_pages",
-    "NR_FILE_MAPPED": "nr_mapped",
-    "NR_FILE_DIRTY": "nr_dirty",
-    "NR_SHMEM_THPS": "nr_shmem_hugepages",
-    "NR_FILE_THPS": "nr_file_hugepages",
-    "NR_ANON_THPS": "nr_anon_transparent_hugepages",
-    "NR_VMSCAN_IMMEDIATE": "nr_vmscan_immediate_reclaim",
-    "NR_KERNEL_STACK_KB": "nr_kernel_stack",
-    "NR_PAGETABLE": "nr_page_table_pages",
-    "NR_SECONDARY_PAGETABLE": "nr_sec_page_table_pages",
-    "NR_SWAPCACHE": "nr_swapcached",
-    "PGSCAN_ZONE_RECLAIM_FAILED": "zone_reclaim_failed",
-    "NUMA_PAGE_MIGRATE": "numa_pages_migrated",
-    "HTLB_BUDDY_PGALLOC": "htlb_buddy_alloc_success",
-    "HTLB_BUDDY_PGALLOC_FAIL": "htlb_buddy_alloc_fail",
-    "THP_SCAN_EXCEED_SHARED_PTE": "thp_scan_exceed_share_pte",
-    "DIRECT_MAP_LEVEL2_SPLIT": "direct_map_level2_splits",
-    "DIRECT_MAP_LEVEL3_SPLIT": "direct_map_level3_splits",
-}
-_PREFIXES = (
-    ("PGSCAN_SKIP_", "pgskip_"),
-    ("UNEVICTABLE_PG", "unevictable_pgs_"),
-    ("COMPACTMIGRATE", "compact_migrate"),
-    ("COMPACTFREE", "compact_free"),
-    ("COMPACT", "compact_"),
-    ("KCOMPACTD_", "compact_daemon_"),
-)
-
-
-def _spelled(constant: str) -> str:
-    """How ``vmstat_text[]`` calls the counter of an enum constant: its name in small letters, with exceptions."""
-    if constant in _SPELLED_OTHERWISE:
-        return _SPELLED_OTHERWISE[constant]
-    for prefix, replacement in _PREFIXES:
-        if constant.startswith(prefix):
-            return replacement + constant.removeprefix(prefix).lower()
-    return constant.lower()
+_ORDER = tuple(_ENUM_ENDS)
+"""Of the counters in /proc/vmstat; those without an enum stand before the last."""
 
 
 @cache
@@ -97,7 +58,12 @@ def items(release: str, enum: str) -> tuple[str, ...]:
 
 def names(release: str, enum: str) -> tuple[str, ...]:
     """The names of the counters of *enum* in /proc/vmstat and /proc/zoneinfo."""
-    return tuple(_spelled(item) for item in items(release, enum))
+    text = vmstat_names(release)
+    count = len(items(release, enum))
+    if enum == _ORDER[-1]:
+        return text[-count:]
+    first = sum(len(items(release, other)) for other in _ORDER[: _ORDER.index(enum)])
+    return text[first : first + count]
 
 
 def per_cpu_ptr(view: View, pointer: Any, cpu: int) -> Any:
@@ -204,15 +170,9 @@ def text(mm: Mm) -> str:
         values.append(sum(int(z.vm_numa_event[i]) for z in zones(view)))
     values += [node_stat(mm, item) for item in items(release, "node_stat_item")]
     values += global_dirty_limits(mm)
+    if "nr_memmap_boot_pages" in vmstat_names(release):
+        values += [0, mm.boot.mem_map_size // PAGE_SIZE]
     events = _events(mm)
     values += [events.get(item, 0) for item in items(release, "vm_event_item")]
-    labels = [
-        *names(release, "zone_stat_item"),
-        *names(release, "numa_stat_item"),
-        *names(release, "node_stat_item"),
-        "nr_dirty_threshold",
-        "nr_dirty_background_threshold",
-        *names(release, "vm_event_item"),
-    ]
-    lines = [f"{label} {value}\n" for label, value in zip(labels, values, strict=True)]
+    lines = [f"{label} {value}\n" for label, value in zip(vmstat_names(release), values, strict=True)]
     return "".join(lines) + "nr_unstable 0\n"
