@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kmem.abi.data import releases
 from kmem.commands import doctor
 from kmem.commands import main as cli
 from tests.conftest import Kmem
@@ -40,7 +41,8 @@ def test_an_unknown_proc_file_is_a_usage_error(kmem: Kmem) -> None:
 @pytest.mark.needs_headers
 def test_headers_lists_and_finds(kmem: Kmem) -> None:
     listed, found = kmem("headers"), kmem("headers", "6.1")
-    assert listed.stdout == f"6.1  {found.stdout}"
+    assert f"6.1  {found.stdout}" in listed.stdout
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(releases())
     assert found.stdout.startswith("6.1.0-")
 
 
