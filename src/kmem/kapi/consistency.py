@@ -31,7 +31,6 @@ from kmem.mm.validate_paging import table_frames
 if TYPE_CHECKING:
     from kmem.machine.cpu import Cpu
 
-PG_SLAB = 1 << 9
 EVERY, LAST_EVENTS = 1024, 64
 KDATA_PHYS = range(KDATA_ADDRESS - START_KERNEL_MAP, KDATA_ADDRESS - START_KERNEL_MAP + kdata.size)
 REPORT = "Please report it with this file, the module and the command."
@@ -59,7 +58,7 @@ class Consistency:
         self.last: deque[Event] = deque(maxlen=LAST_EVENTS)
         self._harmless: set[int] = set()
         """Page frames that the module may write all of, until the next call."""
-        self._mem = k.mm.ram.mem
+        self._mem, self._page_flags = k.mm.ram.mem, k.mm.view.page_flags
         self._tables = table_frames(k.mm.view)
         self._kdata_pages = range(KDATA_PHYS.start >> 12, (KDATA_PHYS.stop >> 12) + 1)
         self._map = range(k.mm.ram.mem_map_phys, k.mm.ram.mem_map_phys + k.mm.ram.mem_map_size)
@@ -93,8 +92,8 @@ class Consistency:
         link = int.from_bytes(mem[entry + 8 : entry + 16], "little")
         if link & 1:
             entry = self._map.start + (link - 1 - 0xFFFFEA0000000000)
-        flags = int.from_bytes(mem[entry : entry + 8], "little")
-        if flags & PG_SLAB:
+        flags, kind = (int.from_bytes(mem[entry + o : entry + o + n], "little") for o, n in ((0, 8), (48, 4)))
+        if self._page_flags.is_slab(flags, kind):
             self._store_in_slab(PAGE_OFFSET + at, size)
         elif at in self._map:
             page = (at - self._map.start) // 64

@@ -103,7 +103,7 @@ class IomemCalls:
         """``__ioremap_check_ram()``: whether a page of RAM lies wholly inside the range."""
         for first, last in self.boot.usable:
             for pfn in range(-(-max(first, phys) // PAGE_SIZE), min(last, phys + size) // PAGE_SIZE):
-                if not self.view.page(pfn).flags >> 12 & 1:
+                if not self.view.page(pfn).flags >> self.view.page_flags.bit("PG_reserved") & 1:
                     return True
         return False
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.abi.gfp import GFP_KERNEL
-from kmem.lib.jit import container_of, entry, fls64, jit, load64, ptr
+from kmem.lib.jit import container_of, entry, fls64, jit, load64, ptr, sizeof
 from kmem.lib.list import list_add_tail, list_del
 from kmem.mm import places
 from kmem.mm.events import VFREE, VMALLOC, emit, may_fail
@@ -131,7 +131,7 @@ def pages_order(count: int) -> int:
 @jit
 def new_vmap_block(k: Any, order: int, gfp: int) -> int:
     """``new_vmap_block()``: the address of the first 2^order pages of a new block of this CPU, or 0."""
-    got = kmalloc_from(k, 96, gfp, -1)
+    got = kmalloc_from(k, sizeof(vmap_block), gfp, -1)
     vb = ptr(vmap_block, got, k)
     if not got:
         return 0
