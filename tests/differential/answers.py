@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import kmem
+from kmem.abi.release import release
 from kmem.modules.kbuild import build
 from tests.differential.boot import Load, boot
-from tests.differential.image import VERSION
 from tests.differential.scripts import Script
 from tests.truth.facts import Fact
 from tests.truth.log import steps_of_serial
@@ -28,28 +29,39 @@ class Setting:
     config: str
     slab_nomerge: bool = False
     merges: bool = False
+    release: str = "6.1"
+
+    @property
+    def version(self) -> str:
+        """``uname -r`` of the kernel that is asked."""
+        return release(self.release).version
 
 
 SETTINGS = (
     Setting("debian", "", "debian", merges=True),
     Setting("nomerge", "slab_nomerge", "debian", slab_nomerge=True),
     Setting("debug", "slub_debug=FZPU", "debug"),
+    Setting("debian-6.12", "", "debian", merges=True, release="6.12"),
+    Setting("nomerge-6.12", "slab_nomerge", "debian", slab_nomerge=True, release="6.12"),
+    Setting("debug-6.12", "slub_debug=FZPU", "debug", release="6.12"),
 )
 
 
-def module() -> bytes:
+def module(setting: Setting) -> Path:
     """The module that carries out scripts."""
-    (path,) = build(KMOD / MODULE, version=VERSION).modules
-    return path.read_bytes()
+    (path,) = build(KMOD / MODULE, release=setting.release, version=setting.version).modules
+    return path
 
 
 def of_real_kernel(setting: Setting, scripts: Sequence[Script]) -> list[Fact]:
     """Boot as often as is needed; Unavailable where that cannot be done."""
-    (path,) = build(KMOD / MODULE, version=VERSION).modules
+    path = module(setting)
     facts = []
     for start in range(0, len(scripts), PER_BOOT):
         some = scripts[start : start + PER_BOOT]
-        answer = boot([Load(path, each.parameters) for each in some], setting.append, TIMEOUT, ("slabinfo",))
+        answer = boot(
+            [Load(path, each.parameters) for each in some], setting.append, TIMEOUT, ("slabinfo",), setting.version
+        )
         steps = steps_of_serial(answer.console)
         for number, (each, step) in enumerate(zip(some, steps, strict=True)):
             facts += _facts(setting, each, step.lines, answer.files.get(f"loaded.{number}/slabinfo", ""))
@@ -58,9 +70,9 @@ def of_real_kernel(setting: Setting, scripts: Sequence[Script]) -> list[Fact]:
 
 def of_kmem(setting: Setting, scripts: Iterable[Script]) -> list[Fact]:
     """The same on one simulated machine, which is as new for each script."""
-    image = module()
+    image = module(setting).read_bytes()
     facts = []
-    with kmem.boot(config=setting.config, slab_nomerge=setting.slab_nomerge) as k:
+    with kmem.boot(release=setting.release, config=setting.config, slab_nomerge=setting.slab_nomerge) as k:
         # What the machine places for a module at its first load must be there before the snapshot.
         k.insmod(image).rmmod()
         k.snapshot()
@@ -96,5 +108,5 @@ def _certain(setting: Setting, script: Script, operation: str) -> bool:
     """
     kind, first = operation[0], int(operation[1:].split(".")[0], 16)
     if kind == "u":
-        return setting.name != "debug"
+        return setting.config != "debug"
     return not (setting.merges and kind in "ch" and first not in script.own)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from kmem.lib.build import cache_dir
 from tests.differential.cpio import archive
-from tests.differential.image import Unavailable, kernel_image
+from tests.differential.image import VERSION, Unavailable, kernel_image
 
 QEMU = "qemu-system-x86_64"
 MACHINE = ("-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-m", "512M", "-smp", "2")
@@ -88,7 +88,13 @@ class Boot:
     files: dict[str, str] = field(default_factory=dict)
 
 
-def boot(loads: Sequence[Load], append: str = "", timeout: float = TIMEOUT, loaded: Sequence[str] = PROC) -> Boot:
+def boot(
+    loads: Sequence[Load],
+    append: str = "",
+    timeout: float = TIMEOUT,
+    loaded: Sequence[str] = PROC,
+    version: str = VERSION,
+) -> Boot:
     """Boot Debian's kernel, load the modules one after the other on CPU 0, and return what it said. *loaded* are the
     files of /proc that are wanted of each load; a boot with hundreds of loads had better not bring all.
 
@@ -96,7 +102,7 @@ def boot(loads: Sequence[Load], append: str = "", timeout: float = TIMEOUT, load
     """
     if shutil.which(QEMU) is None:
         raise Unavailable(f"{QEMU} not found: apt-get install qemu-system-x86")
-    kernel = kernel_image()
+    kernel = kernel_image(version)
     initramfs = _initramfs(loads, loaded)
     key = hashlib.sha256(kernel.read_bytes())
     for part in (initramfs, append.encode(), " ".join((*MACHINE, COMMAND_LINE)).encode()):

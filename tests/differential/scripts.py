@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from kmem.abi import gfp, slab_flags
+from kmem.abi import gfp
+from kmem.abi.slab_flags import SlabFlags, slab_flags
 
 LIVE, LIVE_DMA = 24 << 20, 2 << 20
 SLOTS, CACHES, ROW = 32, 4, 640
@@ -28,17 +29,24 @@ PAGE_ZONES = (gfp.__GFP_DMA, gfp.__GFP_DMA32, gfp.__GFP_HIGHMEM)
 
 CLASSES = (8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192, *(PAGE << n for n in range(2, 11)))
 MAX_KMALLOC = 4 << 20
-CACHE_FLAGS = (
-    *(0, 0, 0, slab_flags.SLAB_HWCACHE_ALIGN, slab_flags.SLAB_RECLAIM_ACCOUNT, slab_flags.SLAB_ACCOUNT),
-    *(slab_flags.SLAB_TYPESAFE_BY_RCU, slab_flags.SLAB_CACHE_DMA, slab_flags.SLAB_CACHE_DMA32),
-    *(slab_flags.SLAB_MEM_SPREAD, slab_flags.SLAB_HWCACHE_ALIGN | slab_flags.SLAB_RECLAIM_ACCOUNT),
-    *(slab_flags.SLAB_RED_ZONE, slab_flags.SLAB_POISON, slab_flags.SLAB_STORE_USER),
-    slab_flags.SLAB_CONSISTENCY_CHECKS | slab_flags.SLAB_RED_ZONE | slab_flags.SLAB_POISON,
-)
-NEVER_MERGED = (
-    slab_flags.SLAB_RED_ZONE | slab_flags.SLAB_POISON | slab_flags.SLAB_STORE_USER | slab_flags.SLAB_TYPESAFE_BY_RCU
-)
-"""SLAB_NEVER_MERGE of mm/slab_common.c, as far as it occurs here."""
+
+
+def cache_flags(f: SlabFlags) -> tuple[int, ...]:
+    """What a cache is made with: one of these."""
+    return (
+        *(0, 0, 0, f.SLAB_HWCACHE_ALIGN, f.SLAB_RECLAIM_ACCOUNT, f.SLAB_ACCOUNT),
+        *(f.SLAB_TYPESAFE_BY_RCU, f.SLAB_CACHE_DMA, f.SLAB_CACHE_DMA32),
+        *(f.SLAB_MEM_SPREAD, f.SLAB_HWCACHE_ALIGN | f.SLAB_RECLAIM_ACCOUNT),
+        *(f.SLAB_RED_ZONE, f.SLAB_POISON, f.SLAB_STORE_USER),
+        f.SLAB_CONSISTENCY_CHECKS | f.SLAB_RED_ZONE | f.SLAB_POISON,
+    )
+
+
+def never_merged(f: SlabFlags) -> int:
+    """SLAB_NEVER_MERGE of mm/slab_common.c, as far as it occurs here."""
+    return f.SLAB_RED_ZONE | f.SLAB_POISON | f.SLAB_STORE_USER | f.SLAB_TYPESAFE_BY_RCU
+
+
 NOT_PERMITTED = 1 << 31
 """A bit that is no SLAB flag: kmem_cache_create() refuses."""
 
@@ -53,9 +61,10 @@ class Cache:
 
 @dataclass
 class Script:
-    """The script with number *id*, and while it is made, what its operations have left alive."""
+    """The script with number *id* for *release*, and while it is made, what its operations have left alive."""
 
     id: int
+    release: str = "6.1"
     operations: list[str] = field(default_factory=list)
     own: set[int] = field(default_factory=set)
     """The caches that no other cache is merged with."""
@@ -218,12 +227,13 @@ def cache_create(script: Script, random: Random) -> None:
     )
     size = near(random, (*edges, 16384, 32768)) or 8
     align = random.choice((0, 0, 0, 4, 8, 16, 32, 64, 128, 256, 512))
-    mask = random.choice(CACHE_FLAGS) | (NOT_PERMITTED if random.random() < 0.03 else 0)
+    f = slab_flags(script.release)
+    mask = random.choice(cache_flags(f)) | (NOT_PERMITTED if random.random() < 0.03 else 0)
     ctor = int(random.random() < 0.3)
     script.add("c", n, size, align, mask, ctor)
     if not mask & NOT_PERMITTED:
         script.caches[n] = Cache(size)
-        if ctor or mask & NEVER_MERGED:
+        if ctor or mask & never_merged(f):
             script.own.add(n)
 
 
@@ -311,12 +321,12 @@ PAGES: dict[Operation, int] = {pages: 8, vmalloc: 4, kvmalloc: 4, percpu: 3, rel
 THEMES = (EVERYTHING, SLAB, KMALLOC, PAGES)
 
 
-def script(number: int, operations: int = 34) -> Script:
-    """Script *number*; its theme goes by the number."""
+def script(number: int, operations: int = 34, of: str = "6.1") -> Script:
+    """Script *number* for release *of*; its theme goes by the number."""
     random = Random(number)
     theme = THEMES[number % len(THEMES)]
     kinds, weights = list(theme), list(theme.values())
-    made = Script(number)
+    made = Script(number, of)
     if cache_create in theme:
         cache_create(made, random)
     for _ in range(3 * operations):

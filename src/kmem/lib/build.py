@@ -8,6 +8,7 @@ alone (about 50 ms) and compiles only if it is missing.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import importlib
 import json
@@ -96,6 +97,18 @@ def object_path(release: str, models: Sequence[str] = MODEL) -> Path:
 def build(release: str, models: Sequence[str] = MODEL) -> Path:
     """Compile the model for *release* in a process of its own, unless it is there already."""
     path = object_path(release, models)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "w") as lock:  # of several that need it, one compiles
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _build(release, path, models)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+    return path
+
+
+def _build(release: str, path: Path, models: Sequence[str]) -> None:
+    """Compile unless it was done while this waited."""
     if not path.exists():
         env = dict(os.environ, KMEM_CORE="compile", KMEM_RELEASE=release, NUMBA_DISABLE_JIT="0")
         places = [env.get("PYTHONPATH", "")] if models is MODEL else sys.path
@@ -107,7 +120,6 @@ def build(release: str, models: Sequence[str] = MODEL) -> Path:
                 f"compiling the allocator core for {release} failed",
                 remedy="run `./dev setup` and report what it prints; NUMBA_DISABLE_JIT=1 runs without compiling",
             )
-    return path
 
 
 def _compile(release: str, path: Path, models: Sequence[str]) -> None:

@@ -36,6 +36,8 @@ SLUB_ORIG_SIZE_LONG = "slub-orig-size-long" in _features
 SLAB_ALWAYS_COMPOUND = "slab-always-compound" in _features
 KMALLOC_NO_MERGE = "kmalloc-no-merge" in _features
 """Ordinary kmalloc caches are marked SLAB_NO_MERGE, where they had a reference count of -1."""
+KMALLOC_ALIGN_DIVISOR = "kmalloc-align-divisor" in _features
+"""Objects of kmalloc are aligned to the largest power of two that divides their size."""
 KMALLOC_ODD_SIZES_FIRST = "kmalloc-odd-sizes-first" in _features
 """kmalloc-96 and kmalloc-192 are created before the powers of two."""
 SLAB_BUCKETS = "slab-buckets" in _features

@@ -29,6 +29,7 @@ from kmem.mm.codes import REPORT_REMAINING, UP_CACHE_FLAGS
 from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, inner_fails, may_fail
 from kmem.mm.features import (
     KMALLOC_ALIASES,
+    KMALLOC_ALIGN_DIVISOR,
     KMALLOC_CGROUP,
     KMALLOC_DMA,
     KMALLOC_NO_MERGE,
@@ -207,6 +208,8 @@ def create_boot_cache(k: Any, s: Any, name: int, size: int, flags: int) -> bool:
     s.object_size = size
     s.size = size
     align = size if size & (size - 1) == 0 else 8
+    if KMALLOC_ALIGN_DIVISOR:
+        align = size & -size if flags & SLAB_KMALLOC else 8
     s.align = calculate_alignment(flags, max(align, 8), size)
     good = kmem_cache_open(k, s, flags)
     s.refcount = -1

@@ -77,7 +77,7 @@ class View:
 
     def list(self, head: Any, struct: Struct, member: str) -> Iterator[Any]:
         """``list_for_each_entry()``; stops after as many entries as RAM could hold, should the list be corrupted."""
-        offset = struct.field(member).offset
+        offset = self.offset(struct, member)
         link = head.next
         for _ in range(self.ram.size // 64):
             if link == head:
