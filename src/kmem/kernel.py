@@ -32,6 +32,7 @@ from kmem.kapi.symbols import Symbols
 from kmem.kapi.track import describe, given_twice
 from kmem.kapi.vsprintf import FormatOptions
 from kmem.lib.cstruct import u64
+from kmem.machine.bus import Bus, OpenBus
 from kmem.machine.clock import Clock
 from kmem.machine.paging import AddressSpace
 from kmem.mm import places
@@ -53,9 +54,11 @@ LARGEST_RAM = 1022 << 30
 class Kernel:
     """A booted machine; *config* says which. Close it (or use it as a context manager) to give its memory back."""
 
-    def __init__(self, config: BootConfig | None = None, *, budget: int = 100_000_000) -> None:
+    def __init__(self, config: BootConfig | None = None, *, budget: int = 100_000_000, bus: Bus | None = None) -> None:
         self.boot_config = config or configuration()
         self.budget = budget
+        self.bus = bus or OpenBus()
+        """What answers at physical addresses above RAM, and at ports."""
         self.release = release(self.boot_config.release)
         self.layout = layout(self.boot_config.release)
         self.config = self.release.configs[self.boot_config.config]
@@ -78,7 +81,8 @@ class Kernel:
         self.mm = Mm(self.boot_config, self._diagnose)
         self._diagnose.drain = self.drain
         self.mm.start()
-        self.mem = AddressSpace(self.mm.ram, self.mm.boot.cr3)
+        self.mem = AddressSpace(self.mm.ram, self.mm.boot.cr3, self.bus)
+        self.mm.resources.read_string = lambda addr: self.mem.cstr(addr).decode("utf-8", "backslashreplace")
         self.gs_base = u64(self.mm.view.per_cpu_offset(0))
         self.symbols = Symbols(self.mm.ram, self.release.name, self.kallsyms, self._stub, self._initial)
         self.regions, self.crash = self.release.addresses, self.site.crash
@@ -90,6 +94,7 @@ class Kernel:
         self.mm.moment = self._moment
         self.mm.warn = lambda where, message: self.warn_at(places.place(where, self.release.name), message)
         self.mm.printk, self.mm.dump_stack, self.mm.hash_pointer = self.printk, self.dump_stack, self.hash_pointer
+        self.mm.symbol = self.kallsyms.sprint
         nesting = self.task + self.layout["task_struct"].offset("rcu_read_lock_nesting")
         self.context.rcu_depth = lambda: self.mem.s32(nesting)
         self.mm.sleep_forbidden, self.mm.might_sleep = self.context.sleep_forbidden, self.context.on_sleep
@@ -426,12 +431,14 @@ def boot(
     release: str = "6.1", ram: str | int = "512M", cpus: int = 2, seed: int = 0, config: str = "debian", **more: Any
 ) -> Kernel:
     """Boot a machine. *ram* in bytes or with a K, M, G or T; *config* plain, debian or debug; *more* as in
-    `BootConfig`, and *cmdline*: a kernel command line (`kmem.mm.cmdline`).
+    `BootConfig`; *cmdline*, a kernel command line (`kmem.mm.cmdline`); and *bus*, the devices that answer
+    (`kmem.machine.bus.Bus`).
     """
     size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
     if size % (2 << 20) or size > LARGEST_RAM:
         raise UsageError(
             f"{size} bytes of RAM cannot be simulated", remedy="choose a multiple of 2M between 96M and 1022G"
         )
-    budget = more.pop("budget", 100_000_000)
-    return Kernel(configuration(config, release=release, ram=size, cpus=cpus, seed=seed, **more), budget=budget)
+    budget, bus = more.pop("budget", 100_000_000), more.pop("bus", None)
+    chosen = configuration(config, release=release, ram=size, cpus=cpus, seed=seed, **more)
+    return Kernel(chosen, budget=budget, bus=bus)

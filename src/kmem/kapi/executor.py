@@ -26,6 +26,7 @@ from kmem.mm.vm_flags import VM_MAP
 
 if TYPE_CHECKING:
     from kmem.kapi.site import CallSite, CrashSite
+    from kmem.machine.bus import Bus
     from kmem.machine.clock import Clock
     from kmem.mm.api import Mm
     from kmem.modules.module import Module
@@ -46,6 +47,7 @@ class Host(Protocol):
     """What is needed of the kernel."""
 
     mm: Mm
+    bus: Bus
     clock: Clock
     unsupported: dict[str, int]
     unsupported_at: dict[str, CallSite]
@@ -68,7 +70,7 @@ class Executor:
         self._in_mm = False  # the fault that is coming is the allocator's
         core = k.mm.core
         mailbox = core.k_alloc_percpu(MAILBOX_SIZE, 64, 0xCC0)
-        self.cpu = Cpu(k.mm.ram, cr3=k.mm.boot.cr3, gs_base=gs_base, clock=k.clock)
+        self.cpu = Cpu(k.mm.ram, cr3=k.mm.boot.cr3, gs_base=gs_base, clock=k.clock, bus=k.bus)
         self.traps = Traps(
             self.cpu,
             common_addr=COMMON_TEXT,

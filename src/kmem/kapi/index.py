@@ -121,6 +121,9 @@ synchronize_rcu synchronize_rcu_expedited
     "refcount": """
 refcount_dec_and_mutex_lock refcount_dec_if_one refcount_dec_not_one refcount_warn_saturate
 """,
+    "resource": """
+__release_region __request_region memremap memunmap page_is_ram region_intersects release_resource request_resource
+""",
     "rwsem": """
 __init_rwsem down_read down_read_interruptible down_read_killable down_read_trylock down_write down_write_killable
 down_write_trylock downgrade_write up_read up_write

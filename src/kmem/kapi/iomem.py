@@ -1,6 +1,6 @@
 """I/O memory (arch/x86/mm/ioremap.c, lib/iomap.c, lib/iomem_copy.c), 6.1. The mapping is done by `Host.mm`.
 
-No device answers behind a mapping: an access reads and writes what the simulated physical memory holds there.
+What answers behind a mapping is the machine's bus (`kmem.machine.bus`): all ones, unless a device model is there.
 """
 
 from __future__ import annotations

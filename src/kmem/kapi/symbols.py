@@ -32,7 +32,7 @@ _OWN_DATA = KDATA_ADDRESS + (512 << 10)
 
 _KDATA = (
     "kmalloc_caches page_offset_base vmalloc_base vmemmap_base phys_base high_memory nr_cpu_ids nr_node_ids node_data "
-    "__per_cpu_offset"
+    "__per_cpu_offset iomem_resource ioport_resource"
 ).split()
 
 AddStub = Callable[[str, Bound | None, int], bytes]

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from kmem.abi.address import PAGE_OFFSET
 from kmem.machine.fault import AccessFault
 from kmem.machine.ram import Ram
+
+if TYPE_CHECKING:
+    from kmem.machine.bus import Bus
 
 PRESENT, RW, PSE, NX = 1, 2, 1 << 7, 1 << 63
 FRAME = 0x000F_FFFF_FFFF_F000
@@ -19,14 +23,23 @@ LEVELS = (("PGD", 39), ("PUD", 30), ("PMD", 21), ("PTE", 12))
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 
+def _accesses(at: int, n: int) -> Iterator[tuple[int, int]]:
+    """A range in naturally aligned accesses of 4, 2 and 1 bytes."""
+    while n:
+        size = next(size for size in (4, 2, 1) if size <= n and at % size == 0)
+        yield at, size
+        at, n = at + size, n - size
+
+
 class AddressSpace:
     """The address space whose top page table is at physical *cr3*. An access that the tables refuse raises
-    AccessFault.
+    AccessFault. What lies above RAM is asked of *bus*; without one it is refused, too.
     """
 
-    def __init__(self, ram: Ram, cr3: int) -> None:
+    def __init__(self, ram: Ram, cr3: int, bus: Bus | None = None) -> None:
         self.ram = ram
         self.cr3 = cr3
+        self.bus = bus
         self._mem = ram.mem
 
     def walk(self, addr: int) -> list[tuple[str, int]]:
@@ -58,9 +71,24 @@ class AddressSpace:
             raise AccessFault(addr, size, access, present=True)
         below = (1 << LEVELS[len(entries) - 1][1]) - 1
         phys = (leaf & FRAME & ~below) | (addr & below)
-        if phys + size > self.ram.size:
+        if phys + size > self.ram.size and self.bus is None:
             raise AccessFault(addr, size, access, present=True)
         return phys
+
+    def _load(self, at: int, n: int) -> bytes:
+        """*n* bytes at a physical address: of RAM, or of a device in accesses of at most four bytes."""
+        if at + n <= self.ram.size or self.bus is None:
+            return bytes(self._mem[at : at + n])
+        return b"".join(
+            (self.bus.read(one, size) & (1 << 8 * size) - 1).to_bytes(size, "little") for one, size in _accesses(at, n)
+        )
+
+    def _store(self, at: int, data: bytes | bytearray | memoryview) -> None:
+        if at + len(data) <= self.ram.size or self.bus is None:
+            self._mem[at : at + len(data)] = data
+            return
+        for one, size in _accesses(at, len(data)):
+            self.bus.write(one, size, int.from_bytes(data[one - at : one - at + size], "little"))
 
     def _pieces(self, addr: int, n: int, access: str) -> Iterator[tuple[int, int]]:
         """Physical (start, length) of each part of the range; linear memory is one part."""
@@ -74,19 +102,19 @@ class AddressSpace:
 
     def read(self, addr: int, n: int) -> bytes:
         """*n* bytes at *addr*."""
-        return b"".join([bytes(self._mem[at : at + length]) for at, length in self._pieces(addr, n, "read")])
+        return b"".join([self._load(at, length) for at, length in self._pieces(addr, n, "read")])
 
     def write(self, addr: int, data: bytes | bytearray | memoryview) -> None:
         """Store *data* at *addr*; nothing is stored if a part of the range refuses it."""
         done = 0
         for at, length in list(self._pieces(addr, len(data), "write")):
-            self._mem[at : at + length] = data[done : done + length]
+            self._store(at, data[done : done + length])
             done += length
 
     def fill(self, addr: int, byte: int, n: int) -> None:
         """``memset(addr, byte, n)``."""
         for at, length in list(self._pieces(addr, n, "write")):
-            self._mem[at : at + length] = bytes([byte & 0xFF]) * length
+            self._store(at, bytes([byte & 0xFF]) * length)
 
     def cstr(self, addr: int, limit: int = 4096) -> bytes:
         """The bytes before the first NUL, at most *limit*."""
@@ -101,7 +129,7 @@ class AddressSpace:
 
     def u8(self, addr: int) -> int:
         """An unsigned byte."""
-        return self._mem[self.translate(addr)]
+        return self._load(self.translate(addr), 1)[0]
 
     def u16(self, addr: int) -> int:
         """An unsigned 16-bit number."""

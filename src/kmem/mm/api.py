@@ -18,6 +18,7 @@ from kmem.mm.binding import Core, UpcallHandler
 from kmem.mm.boot import MemoryBoot, ram_end
 from kmem.mm.config import BootConfig
 from kmem.mm.mm_types import kmem_cache
+from kmem.mm.resource import Resources
 from kmem.mm.view import View
 
 GFP_ZERO, GFP_DIRECT_RECLAIM = 0x100, 0x400
@@ -43,7 +44,15 @@ class Mm(VmapCalls, IomemCalls):
         self.dump_stack: Callable[[], None] = lambda: None
         self.hash_pointer: Callable[[int], str] = hex
         """``%p``."""
+        self.symbol: Callable[[int], str] = hex
+        """``%pS``."""
         self.boot = MemoryBoot(self.ram, self.core, config)
+        self.resources = Resources(
+            self.view,
+            lambda size, gfp: self.kmalloc(size, gfp),
+            lambda p: self.kfree(p),
+            lambda level, text: self.printk(level, text),
+        )
 
     def start(self) -> None:
         """Boot the memory."""

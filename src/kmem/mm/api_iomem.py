@@ -14,13 +14,12 @@ from kmem.mm import places
 from kmem.mm.binding import Core
 from kmem.mm.boot import MemoryBoot
 from kmem.mm.mm_types import vm_struct
+from kmem.mm.resource import IORESOURCE_SYSTEM_RAM, REGION_INTERSECTS, REGION_MIXED, Resources
 from kmem.mm.view import View
 from kmem.mm.vm_flags import ISA_END, ISA_START, NOT_ALLOWED, UC, UC_MINUS, WB, WC, WP, WT
 
 PAGE_SIZE = 4096
 MEMREMAP_WB, MEMREMAP_WT, MEMREMAP_WC = 1, 2, 4
-INTERSECTS, DISJOINT, MIXED = range(3)
-"""``REGION_INTERSECTS`` and its kin."""
 
 
 class IomemCalls:
@@ -30,6 +29,8 @@ class IomemCalls:
     ram: Ram
     view: View
     boot: MemoryBoot
+    resources: Resources
+    symbol: Callable[[int], str]
     warn: Callable[[int, str], None]
     printk: Callable[[int, str], None]
     dump_stack: Callable[[], None]
@@ -69,6 +70,8 @@ class IomemCalls:
             start, end = phys & -PAGE_SIZE, -(-(phys + size) // PAGE_SIZE) * PAGE_SIZE
             self.printk(3, f"ioremap error for 0x{start:x}-0x{end:x}, requested 0x{pcm:x}, got 0x{got & 0xFF:x}")
             return 0
+        if got and not self.resources.map_sanity_check(phys, size):
+            self.printk(4, f"caller {self.symbol(self.core.private.call_site)} mapping multiple BARs")
         return got
 
     def ioremap_wc(self, phys: int, size: int) -> int:
@@ -97,12 +100,12 @@ class IomemCalls:
         return self.ioremap(phys, size, (WB, WC, UC_MINUS, UC, WB, WP, UC_MINUS, WT)[index])
 
     def _in_ram(self, phys: int) -> bool:
-        return any(first <= phys < last for first, last in self.boot.usable)
+        return any(True for _ in self.resources.ram(phys & -PAGE_SIZE, PAGE_SIZE))
 
     def ram_pages(self, phys: int, size: int) -> bool:
         """``__ioremap_check_ram()``: whether a page of RAM lies wholly inside the range."""
-        for first, last in self.boot.usable:
-            for pfn in range(-(-max(first, phys) // PAGE_SIZE), min(last, phys + size) // PAGE_SIZE):
+        for first, last in self.resources.ram(phys, size):
+            for pfn in range(-(-first // PAGE_SIZE), last // PAGE_SIZE):
                 if not self.view.page(pfn).flags >> self.view.page_flags.bit("PG_reserved") & 1:
                     return True
         return False
@@ -128,14 +131,14 @@ class IomemCalls:
         if not flags:
             return 0
         self._here(0, GFP_KERNEL)
-        ram = self.region_intersects(phys, size)
-        if ram == MIXED:
+        ram = self.resources.region_intersects(phys, size, IORESOURCE_SYSTEM_RAM)
+        if ram == REGION_MIXED:
             self.warn(places.MEMREMAP_MIXED, f"memremap attempted on mixed range {phys:#018x} size: {size:#x}\n")
             return 0
         got = 0
         if flags & MEMREMAP_WB:
-            got = PAGE_OFFSET + phys if ram == INTERSECTS else self.ioremap_cache(phys, size)
-        if not got and ram == INTERSECTS and flags != MEMREMAP_WB:
+            got = PAGE_OFFSET + phys if ram == REGION_INTERSECTS else self.ioremap_cache(phys, size)
+        if not got and ram == REGION_INTERSECTS and flags != MEMREMAP_WB:
             self.warn(places.MEMREMAP_RAM, f"memremap attempted on ram {phys:#018x} size: {size:#x}\n")
             return 0
         if not got and flags & MEMREMAP_WT:
@@ -149,8 +152,25 @@ class IomemCalls:
         if self.is_vmalloc_addr(p):
             self.iounmap(p)
 
-    def region_intersects(self, phys: int, size: int) -> int:
-        """``region_intersects()`` for System RAM: DISJOINT, INTERSECTS or MIXED."""
-        end = phys + size
-        inside = sum(max(0, min(last, end) - max(first, phys)) for first, last in self.boot.usable)
-        return INTERSECTS if inside and inside == size else MIXED if inside else DISJOINT
+    # resources
+
+    def request_region(self, parent: int, start: int, n: int, name: int, flags: int = 0) -> int:
+        """``struct resource *__request_region(struct resource *parent, resource_size_t start, resource_size_t n, const
+        char *name, int flags)``; *parent* is the address of a ``struct resource``.
+        """
+        self._here(0, GFP_KERNEL)
+        return self.resources.request_region(parent, start, n, name, flags)
+
+    def request_mem_region(self, start: int, n: int, name: str) -> int:
+        """``struct resource *request_mem_region(resource_size_t start, resource_size_t n, const char *name)``."""
+        parent = u64(self.view.kdata.iomem_resource._addr)
+        return self.request_region(parent, start, n, self.boot.string(name))
+
+    def release_region(self, parent: int, start: int, n: int) -> None:
+        """``void __release_region(struct resource *parent, resource_size_t start, resource_size_t n)``."""
+        self._here()
+        self.resources.release_region(parent, start, n)
+
+    def release_mem_region(self, start: int, n: int) -> None:
+        """``void release_mem_region(resource_size_t start, resource_size_t n)``."""
+        self.release_region(u64(self.view.kdata.iomem_resource._addr), start, n)

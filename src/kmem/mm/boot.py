@@ -15,6 +15,7 @@ from kmem.abi.release import release
 from kmem.lib.cstruct import s64
 from kmem.machine.ram import Ram
 from kmem.mm.binding import Core
+from kmem.mm.boot_resource import e820_reserve_resources
 from kmem.mm.config import BootConfig
 from kmem.mm.mm_types import KDATA_ADDRESS, KMALLOC_SLOTS, kdata, kmem_cache, pglist_data, vmap_area
 from kmem.mm.view import View
@@ -112,7 +113,7 @@ class MemoryBoot:
         self._slab()
         flags = self.release.slab_flags["SLAB_PANIC"]
         size = vmap_area.among(self.ram.structs).size
-        cache = self.core.k_kmem_cache_create(self._string("vmap_area"), size, 0, flags, 0, 0, 0)
+        cache = self.core.k_kmem_cache_create(self.string("vmap_area"), size, 0, flags, 0, 0, 0)
         self.core.k_vmalloc_init(cache)
         self.core.k_shuffle_free_memory()
 
@@ -199,7 +200,7 @@ class MemoryBoot:
             end = max((b for _, b in present), default=first // PAGE)
             pages = sum(b - a for a, b in present)
             start_pfn, spanned = (first // PAGE, end - first // PAGE) if pages else (0, 0)
-            self.core.k_init_zone(pgdat, index, start_pfn, spanned, pages, self._string(name))
+            self.core.k_init_zone(pgdat, index, start_pfn, spanned, pages, self.string(name))
             if spanned:
                 self.core.k_memmap_init(start_pfn, start_pfn + spanned, index, 0)
         node.node_start_pfn = 1
@@ -210,6 +211,8 @@ class MemoryBoot:
         # What boot still needs it must take before memblock hands over.
         self.boot_caches = self.memblock.alloc(5 * PAGE)
         self.names = self.memblock.alloc(len(self.release.kmalloc_types) * KMALLOC_SLOTS * 32)
+        slots = PAGE_OFFSET + self.memblock.alloc(PAGE)
+        e820_reserve_resources(self.view, self.config.ram, self.usable, slots, self.string)
         for first, last in self.memblock.free:
             # a block never crosses a zone: zones begin at multiples of the largest block
             self.core.k_memblock_free_range(-(-first // PAGE), last // PAGE)
@@ -226,7 +229,7 @@ class MemoryBoot:
         assert kmem_cache.among(self.ram.structs).size <= 8192 + 512
         self.core.k_kmem_cache_init(PAGE_OFFSET + self.boot_caches, PAGE_OFFSET + self.names)
 
-    def _string(self, text: str) -> int:
+    def string(self, text: str) -> int:
         """Put a C string into the kernel image and return its address."""
         k = self.view.kdata
         used = k.strings_used

@@ -34,6 +34,7 @@ track = _known["track"]
 vm_struct = _known["vm_struct"]
 vmap_area = _known["vmap_area"]
 vmap_block = _known["vmap_block"]
+resource = _known["resource"]
 
 event = private_struct(
     "kmem_event",
@@ -167,6 +168,9 @@ kdata = private_struct(
         ("vm_node_stat", "[64]s64"),
         ("report", "[8]u64"),
         ("might_sleep_reported", "u64"),
+        # physical addresses
+        ("iomem_resource", "struct resource"),
+        ("ioport_resource", "struct resource"),
         # per-cpu
         ("pcpu_base_addr", "u64"),
         ("pcpu_unit_size", "u64"),

@@ -1,8 +1,8 @@
 """/proc/iomem (kernel/resource.c, arch/x86/kernel/e820.c and setup.c; 6.1).
 
-The simulated machine has memory and nothing else: no ROM, PCI bus, interrupt controller or timer takes addresses. Of
-the kernel image the code is always shown; read-only data, data and bss if the symbol table knows where they begin and
-end.
+The simulated machine has memory and nothing else: no ROM, PCI bus, interrupt controller or timer takes addresses; what
+modules claim is shown. Of the kernel image the code is always shown; read-only data, data and bss if the symbol table
+knows where they begin and end.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kmem.abi.address import PAGE_SIZE, START_KERNEL_MAP
+from kmem.abi.address import START_KERNEL_MAP
 from kmem.abi.release import release
-from kmem.mm.boot import ram_end
+from kmem.lib.cstruct import u64
 from kmem.mm.proc_symbols import Symbols
+from kmem.mm.resource import MAX_IORES_LEVEL
 
 if TYPE_CHECKING:
     from kmem.mm.api import Mm
@@ -21,37 +22,12 @@ if TYPE_CHECKING:
 Resource = tuple[int, int, str]
 """First address, last address plus one, name."""
 
-_LOW_END, _HIGH_START, _PCI_HOLE, _ABOVE = 0xA0000, 1 << 20, 3 << 30, 4 << 30
 _IMAGE = (
     ("_text", "_etext", "Kernel code"),
     ("__start_rodata", "__end_rodata", "Kernel rodata"),
     ("_sdata", "_edata", "Kernel data"),
     ("__bss_start", "__bss_stop", "Kernel bss"),
 )
-
-
-def _installed(ram: int) -> Iterator[tuple[int, int]]:
-    """Where a PC has its memory: below the video memory, above 1 MiB up to the PCI hole, the rest above 4 GiB."""
-    yield 0, _LOW_END
-    yield _HIGH_START, min(ram, _PCI_HOLE)
-    if ram > _PCI_HOLE:
-        yield _ABOVE, ram_end(ram)
-
-
-def _memory(mm: Mm) -> Iterator[Resource]:
-    """Usable memory, and what firmware keeps of the rest. The kernel reserves page 0 (``trim_bios_range()``)."""
-    for start, end in _installed(mm.config.ram):
-        at = start
-        for first, last in mm.boot.usable:
-            if not start <= first < end:
-                continue
-            first = max(first, PAGE_SIZE)
-            if at < first:
-                yield at, first, "Reserved"
-            yield first, last, "System RAM"
-            at = last
-        if at < end:
-            yield at, end, "Reserved"
 
 
 def _image(mm: Mm, kallsyms: Symbols | None) -> Iterator[Resource]:
@@ -68,12 +44,18 @@ def _image(mm: Mm, kallsyms: Symbols | None) -> Iterator[Resource]:
 
 
 def iomem(mm: Mm, kallsyms: Symbols | None = None) -> str:
-    """/proc/iomem, as root sees it."""
+    """/proc/iomem, as root sees it: the tree of resources, and in it the parts of the kernel image."""
     lines = []
     image = list(_image(mm, kallsyms))
-    for start, end, name in _memory(mm):
-        lines.append(f"{start:08x}-{end - 1:08x} : {name}\n")
+    for depth, res in mm.resources.walk(mm.resources.iomem):
+        start, end, name = (
+            u64(res.start),
+            u64(res.end),
+            mm.resources.read_string(u64(res.name)) if res.name else "<BAD>",
+        )
+        indent = "  " * min(depth, MAX_IORES_LEVEL)
+        lines.append(f"{indent}{start:08x}-{end:08x} : {name}\n")
         for first, last, part in image:
-            if start <= first < end:
+            if depth == 0 and start <= first <= end:
                 lines.append(f"  {first:08x}-{last - 1:08x} : {part}\n")
     return "".join(lines)
