@@ -37,6 +37,11 @@ def _head(k: Host, dev: int) -> bytes:
     return (string(k, driver, Spec()) if driver else b"") + b" " + string(k, _device_name(k, dev), Spec()) + b": "
 
 
+def describe(k: Host, dev: int) -> str:
+    """What ``dev_WARN()`` puts before its text: ``driver name: ``."""
+    return _head(k, dev).decode("utf-8", "backslashreplace")
+
+
 def dev_print(k: Host, level: int, dev: int, text: bytes, prefix: bytes = b"") -> int:
     """Logs *text* as a message of the ``struct device`` at *dev*: ``driver name: text``."""
     if not dev:
