@@ -9,7 +9,7 @@ import pytest
 from tests.differential.alike import of_kmem, of_real_kernel
 from tests.differential.image import Unavailable
 
-MODULES = ("vmap",)
+MODULES = ("vmap", "owned")
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Devices that come and go (drivers/base/core.c, drivers/base/platform.c), 6.1: enough to own resources.
 
-A device is a reference-counted object; what it owns (`kmem.kapi.devres`) is given back when it is taken out, or with its
-last reference. Simplified: there are no drivers to bind, no sysfs and no uevents.
+A device is a reference-counted object; what it owns (`kmem.kapi.devres`) is given back when it is taken out, or with
+its last reference. Simplified: there are no drivers to bind, no sysfs and no uevents.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ def _ktype(k: Host) -> bytes:
 
 
 data("device_ktype", 64, _ktype, doc="The type of devices' kobjects, drivers/base/core.c.", private=True)
-data("platform_device_id", 4, align=4, doc="The next automatic number of platform devices. The model's own.", private=True)
+data(
+    "platform_device_id",
+    4,
+    align=4,
+    doc="The next automatic number of platform devices. The model's own.",
+    private=True,
+)
 
 
 def _at(k: Host, dev: int, member: str) -> int:

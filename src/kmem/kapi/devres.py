@@ -139,9 +139,7 @@ def devres_add(k: Host, dev: int, res: int) -> None:
 
 
 @export(faithful)
-def devres_for_each_res(
-    k: Host, dev: int, release: int, match: int, match_data: int, fn: int, data_: int
-) -> Guest:
+def devres_for_each_res(k: Host, dev: int, release: int, match: int, match_data: int, fn: int, data_: int) -> Guest:
     """``void devres_for_each_res(struct device *dev, dr_release_t release, dr_match_t match, void *match_data, void
     (*fn)(struct device *, void *, void *), void *data)``
 
@@ -316,8 +314,8 @@ def devres_remove_group(k: Host, dev: int, id: int) -> None:
 
 
 def _remove_nodes(k: Host, nodes: list[int]) -> tuple[int, list[int]]:
-    """``remove_nodes()``: take the resources out of the list, and the groups that lie wholly inside; how many resources,
-    and what is to be released, in the order of the list.
+    """``remove_nodes()``: take the resources out of the list, and the groups that lie wholly inside; how many
+    resources, and what is to be released, in the order of the list.
     """
     color: dict[int, int] = {}
     half = k.layout["devres_node"].size
@@ -476,8 +474,8 @@ def devm_kmalloc(k: Host, dev: int, size: int, gfp: int) -> int:
 def devm_krealloc(k: Host, dev: int, ptr: int, new_size: int, gfp: int) -> int:
     """``void *devm_krealloc(struct device *dev, void *ptr, size_t new_size, gfp_t gfp)``
 
-    drivers/base/devres.c, 6.1. The same place if the object is large enough; NULL and a warning for what the device does
-    not have.
+    drivers/base/devres.c, 6.1. The same place if the object is large enough; NULL and a warning for what the device
+    does not have.
     """
     if not new_size:
         devm_kfree(k, dev, ptr)

@@ -188,8 +188,8 @@ def dma_map_page_attrs(k: Host, dev: int, page: int, offset: int, size: int, dir
 
 @export(COHERENT)
 def dma_unmap_page_attrs(k: Host, dev: int, addr: int, size: int, dir: int, attrs: int) -> None:
-    """``void dma_unmap_page_attrs(struct device *dev, dma_addr_t addr, size_t size, enum dma_data_direction dir, unsigned
-    long attrs)``
+    """``void dma_unmap_page_attrs(struct device *dev, dma_addr_t addr, size_t size, enum dma_data_direction dir,
+    unsigned long attrs)``
 
     kernel/dma/mapping.c, 6.1.
     """
@@ -248,7 +248,8 @@ def dma_map_sg_attrs(k: Host, dev: int, sg: int, nents: int, dir: int, attrs: in
 
 @export(_NO_BOUNCE)
 def dma_map_sgtable(k: Host, dev: int, sgt: int, dir: int, attrs: int) -> int:
-    """``int dma_map_sgtable(struct device *dev, struct sg_table *sgt, enum dma_data_direction dir, unsigned long attrs)``
+    """``int dma_map_sgtable(struct device *dev, struct sg_table *sgt, enum dma_data_direction dir, unsigned long
+    attrs)``
 
     kernel/dma/mapping.c, 6.1. 0, -EINVAL or -EIO.
     """
@@ -274,8 +275,8 @@ def dma_unmap_sg_attrs(k: Host, dev: int, sg: int, nents: int, dir: int, attrs: 
 
 @export(faithful)
 def dma_map_resource(k: Host, dev: int, phys_addr: int, size: int, dir: int, attrs: int) -> int:
-    """``dma_addr_t dma_map_resource(struct device *dev, phys_addr_t phys_addr, size_t size, enum dma_data_direction dir,
-    unsigned long attrs)``
+    """``dma_addr_t dma_map_resource(struct device *dev, phys_addr_t phys_addr, size_t size, enum dma_data_direction
+    dir, unsigned long attrs)``
 
     kernel/dma/mapping.c, 6.1. Memory of another device.
     """
@@ -406,7 +407,8 @@ def dmam_release(k: Host, dev: int, res: int) -> None:
 
 @export(faithful)
 def dmam_alloc_attrs(k: Host, dev: int, size: int, dma_handle: int, gfp_mask: int, attrs: int) -> int:
-    """``void *dmam_alloc_attrs(struct device *dev, size_t size, dma_addr_t *dma_handle, gfp_t gfp, unsigned long attrs)``
+    """``void *dmam_alloc_attrs(struct device *dev, size_t size, dma_addr_t *dma_handle, gfp_t gfp, unsigned long
+    attrs)``
 
     kernel/dma/mapping.c, 6.1. dma_alloc_attrs() that the device gives back. dmam_alloc_coherent() is an inline.
     """

@@ -103,7 +103,12 @@ def dma_pool_create(k: Host, name: int, dev: int, size: int, align: int, boundar
     pool = _Pool(k, address)
     limit = pool.layout["name"].size
     k.mem.write(pool.at("name"), (k.mem.cstr(name, limit - 1) + b"\0").ljust(limit, b"\0"))
-    for member, value in (("dev", dev), ("size", size), ("boundary", boundary or allocation), ("allocation", allocation)):
+    for member, value in (
+        ("dev", dev),
+        ("size", size),
+        ("boundary", boundary or allocation),
+        ("allocation", allocation),
+    ):
         k.mem.set_u64(pool.at(member), value)
     k.mem.set_u32(pool.at("lock"), 0)
     init_list_head(k, pool.at("page_list"))
@@ -153,7 +158,7 @@ def dma_pool_alloc(k: Host, pool: int, mem_flags: int, handle: int) -> int:
     block = mem.u64(page + p.page.offset("vaddr")) + offset
     mem.set_u32(page + offset_at, mem.u32(block))
     mem.set_u64(handle, mem.u64(page + p.page.offset("dma")) + offset)
-    if mem_flags & gfp.__GFP_ZERO or k.mm.init_on_alloc:
+    if mem_flags & gfp.__GFP_ZERO or k.mm.config.init_on_alloc:
         mem.fill(block, 0, p.word("size"))
     return block
 
@@ -173,7 +178,7 @@ def dma_pool_free(k: Host, pool: int, vaddr: int, dma: int) -> None:
         shown = default_pointer(k, vaddr, Spec())
         p.complain(b"dma_pool_free %s, %s/%s (bad dma)\n" % (p.name, shown, b"%#018x" % dma))
         return
-    if k.mm.init_on_free:
+    if k.mm.config.init_on_free:
         mem.fill(vaddr, 0, p.word("size"))
     used, offset_at = page + p.page.offset("in_use"), page + p.page.offset("offset")
     mem.set_u32(used, mem.u32(used) - 1 & 0xFFFFFFFF)
@@ -218,7 +223,7 @@ def dmam_pool_destroy(k: Host, pool: int) -> None:
     dev = _Pool(k, pool).word("dev")
     res = take(k, dev, "dmam_pool_release", pool)
     if not res:
-        k.warn("mm/dmapool.c", 511, "dmam_pool_destroy")
+        k.warn("mm/dmapool.c", 527, "dmam_pool_destroy")
         return
     dma_pool_destroy(k, pool)
     free(k, res)

@@ -101,7 +101,13 @@ def gen_pool_add_owner(k: Host, pool: int, virt: int, phys: int, size: int, nid:
     if not chunk:
         return -ENOMEM
     end = virt + size - 1 & MASK64
-    for member, value in (("phys_addr", phys), ("start_addr", virt), ("end_addr", end), ("owner", owner), ("avail", size)):
+    for member, value in (
+        ("phys_addr", phys),
+        ("start_addr", virt),
+        ("end_addr", end),
+        ("owner", owner),
+        ("avail", size),
+    ):
         k.mem.set_u64(chunk + p.chunk.offset(member), value)
     add(k, chunk + p.chunk.offset("next_chunk"), p.at("chunks"))
     return 0
@@ -130,16 +136,24 @@ def gen_pool_destroy(k: Host, pool: int) -> None:
     for chunk in p.chunks():
         at, count = p.bits(chunk)
         if _bitmap(k, at, count) & (1 << count) - 1:
-            k.bug(FILE, 264, "gen_pool_destroy")
+            k.bug(FILE, 255, "gen_pool_destroy")
         k.mm.vfree(chunk)
     k.mm.kfree(p.word("name"))
     k.mm.kfree(pool)
 
 
-@export(faithful)
+def _place(k: Host, algo: int, map_: int, size: int, nr: int, data: int, pool: int, start_addr: int) -> Guest:
+    """Ask an algorithm. A module's own is given its first six arguments only: not *start_addr*."""
+    for own_algo in ALGORITHMS:
+        if algo == k.address_of(own_algo.__name__):
+            return own_algo(k, map_, size, 0, nr, data, pool, start_addr)
+    return (yield Call(algo, (map_, size, 0, nr, data, pool)))
+
+
+@export(simplified("an algorithm of a module's own is not told where the chunk begins"))
 def gen_pool_alloc_algo_owner(k: Host, pool: int, size: int, algo: int, data: int, owner: int) -> Guest:
-    """``unsigned long gen_pool_alloc_algo_owner(struct gen_pool *pool, size_t size, genpool_algo_t algo, void *data, void
-    **owner)``
+    """``unsigned long gen_pool_alloc_algo_owner(struct gen_pool *pool, size_t size, genpool_algo_t algo, void *data,
+    void **owner)``
 
     lib/genalloc.c, 6.1. What gen_pool_alloc() becomes. 0 if no chunk has room; the newest chunk is tried first.
     """
@@ -149,13 +163,13 @@ def gen_pool_alloc_algo_owner(k: Host, pool: int, size: int, algo: int, data: in
     if not size:
         return 0
     order = p.order
-    units = -(-size >> order) if size < 0 else size + (1 << order) - 1 >> order
+    units = size + (1 << order) - 1 >> order
     for chunk in p.chunks():
         if size > p.of(chunk, "avail"):
             continue
         at, end_bit = p.bits(chunk)
         begin = p.of(chunk, "start_addr")
-        start = yield Call(algo, (at, end_bit, 0, units, data, pool, begin))
+        start = yield from _place(k, algo, at, end_bit, units, data, pool, begin)
         if start >= end_bit:
             continue
         if not _change(k, at, start, units, True):
@@ -222,10 +236,10 @@ def gen_pool_free_owner(k: Host, pool: int, addr: int, size: int, owner: int) ->
         if not p.holds(chunk, addr):
             continue
         if addr + size - 1 > p.of(chunk, "end_addr"):
-            k.bug(FILE, 502, "gen_pool_free_owner")
+            k.bug(FILE, 505, "gen_pool_free_owner")
         at, _ = p.bits(chunk)
         if not _change(k, at, addr - p.of(chunk, "start_addr") >> p.order, units, False):
-            k.bug(FILE, 505, "gen_pool_free_owner")
+            k.bug(FILE, 508, "gen_pool_free_owner")
         p.charge(chunk, units << p.order)
         if owner:
             k.mem.set_u64(owner, p.of(chunk, "owner"))
@@ -301,9 +315,7 @@ def _next_zero_area(k: Host, map_: int, size: int, start: int, nr: int, mask: in
 
 
 @export(faithful)
-def gen_pool_first_fit(
-    k: Host, map: int, size: int, start: int, nr: int, data: int, pool: int, start_addr: int
-) -> int:
+def gen_pool_first_fit(k: Host, map: int, size: int, start: int, nr: int, data: int, pool: int, start_addr: int) -> int:
     """``unsigned long gen_pool_first_fit(unsigned long *map, unsigned long size, unsigned long start, unsigned int nr,
     void *data, struct gen_pool *pool, unsigned long start_addr)``
 
@@ -316,8 +328,8 @@ def gen_pool_first_fit(
 def gen_pool_first_fit_align(
     k: Host, map: int, size: int, start: int, nr: int, data: int, pool: int, start_addr: int
 ) -> int:
-    """``unsigned long gen_pool_first_fit_align(unsigned long *map, unsigned long size, unsigned long start, unsigned int
-    nr, void *data, struct gen_pool *pool, unsigned long start_addr)``
+    """``unsigned long gen_pool_first_fit_align(unsigned long *map, unsigned long size, unsigned long start, unsigned
+    int nr, void *data, struct gen_pool *pool, unsigned long start_addr)``
 
     lib/genalloc.c, 6.1. *data* holds the alignment.
     """
@@ -331,14 +343,14 @@ def gen_pool_first_fit_align(
 def gen_pool_fixed_alloc(
     k: Host, map: int, size: int, start: int, nr: int, data: int, pool: int, start_addr: int
 ) -> int:
-    """``unsigned long gen_pool_fixed_alloc(unsigned long *map, unsigned long size, unsigned long start, unsigned int nr,
-    void *data, struct gen_pool *pool, unsigned long start_addr)``
+    """``unsigned long gen_pool_fixed_alloc(unsigned long *map, unsigned long size, unsigned long start, unsigned int
+    nr, void *data, struct gen_pool *pool, unsigned long start_addr)``
 
     lib/genalloc.c, 6.1. At the offset that *data* holds, or nowhere.
     """
     order, offset = _Pool(k, pool).order, k.mem.u64(data)
     if offset & (1 << order) - 1:
-        k.warn(FILE, 683, "gen_pool_fixed_alloc")
+        k.warn(FILE, 706, "gen_pool_fixed_alloc")
     wanted = offset >> order
     return wanted if _next_zero_area(k, map, size, start + wanted, nr, 0) == wanted else size
 
@@ -356,9 +368,7 @@ def gen_pool_first_fit_order_align(
 
 
 @export(faithful)
-def gen_pool_best_fit(
-    k: Host, map: int, size: int, start: int, nr: int, data: int, pool: int, start_addr: int
-) -> int:
+def gen_pool_best_fit(k: Host, map: int, size: int, start: int, nr: int, data: int, pool: int, start_addr: int) -> int:
     """``unsigned long gen_pool_best_fit(unsigned long *map, unsigned long size, unsigned long start, unsigned int nr,
     void *data, struct gen_pool *pool, unsigned long start_addr)``
 
@@ -376,6 +386,15 @@ def gen_pool_best_fit(
                 break
         at = _next_zero_area(k, map, size, at + hole + 1, nr, 0)
     return best
+
+
+ALGORITHMS = (
+    gen_pool_first_fit,
+    gen_pool_first_fit_align,
+    gen_pool_fixed_alloc,
+    gen_pool_first_fit_order_align,
+    gen_pool_best_fit,
+)
 
 
 @export(faithful, private=True)

@@ -37,9 +37,43 @@ __const_udelay __delay __ndelay __udelay cpu_khz loops_per_jiffy tsc_khz
 __dynamic_dev_dbg _dev_alert _dev_crit _dev_emerg _dev_err _dev_info _dev_notice _dev_printk _dev_warn
 dev_driver_string dev_err_probe dev_printk_emit dev_warn_probe
 """,
+    "devicecore": """
+__root_device_register device_add device_del device_initialize device_ktype device_register device_release
+device_unregister get_device platform_device_add platform_device_alloc platform_device_del platform_device_id
+platform_device_put platform_device_register platform_device_release platform_device_unregister put_device
+root_device_release root_device_unregister
+""",
+    "devio": """
+__devm_release_region __devm_request_region devm_ioremap devm_ioremap_release devm_ioremap_resource devm_ioremap_uc
+devm_ioremap_wc devm_iounmap devm_memremap devm_memremap_release devm_memunmap devm_region_release
+""",
+    "devres": """
+__devm_alloc_percpu __devres_alloc_node devm_action_release devm_add_action devm_free_pages devm_free_percpu
+devm_get_free_pages devm_kasprintf devm_kfree devm_kmalloc devm_kmalloc_release devm_kmemdup devm_krealloc
+devm_kstrdup devm_kstrdup_const devm_kvasprintf devm_pages_release devm_percpu_release devm_release_action
+devm_remove_action devres_add devres_close_group devres_destroy devres_find devres_for_each_res devres_free devres_get
+devres_names devres_open_group devres_release devres_release_group devres_remove devres_remove_group
+group_close_release group_open_release
+""",
+    "dma": """
+dma_alloc_attrs dma_alloc_pages dma_free_attrs dma_free_pages dma_get_merge_boundary dma_get_required_mask
+dma_map_page_attrs dma_map_resource dma_map_sg_attrs dma_map_sgtable dma_max_mapping_size dma_need_sync
+dma_opt_mapping_size dma_set_coherent_mask dma_set_mask dma_sync_sg_for_cpu dma_sync_sg_for_device
+dma_sync_single_for_cpu dma_sync_single_for_device dma_unmap_page_attrs dma_unmap_resource dma_unmap_sg_attrs
+dmam_alloc_attrs dmam_free_coherent dmam_release
+""",
+    "dmapool": """
+dma_pool_alloc dma_pool_create dma_pool_destroy dma_pool_free dmam_pool_create dmam_pool_destroy dmam_pool_release
+""",
     "find_bit": """
 __find_nth_bit _find_first_and_bit _find_first_bit _find_first_zero_bit _find_last_bit _find_next_and_bit
 _find_next_andnot_bit _find_next_bit _find_next_zero_bit find_next_clump8
+""",
+    "genalloc": """
+devm_gen_pool_create devm_gen_pool_release gen_pool_add_owner gen_pool_alloc_algo_owner gen_pool_avail
+gen_pool_best_fit gen_pool_create gen_pool_destroy gen_pool_dma_alloc gen_pool_dma_alloc_algo gen_pool_dma_zalloc
+gen_pool_first_fit gen_pool_first_fit_align gen_pool_first_fit_order_align gen_pool_fixed_alloc
+gen_pool_for_each_chunk gen_pool_free_owner gen_pool_has_addr gen_pool_set_algo gen_pool_size gen_pool_virt_to_phys
 """,
     "hexdump": """
 bin2hex hex2bin hex_asc hex_asc_upper hex_dump_to_buffer hex_to_bin print_hex_dump
@@ -226,7 +260,8 @@ sme_me_mask static_key_initialized system_state
 """File: names declared in it."""
 
 PRIVATE_DATA = """
-param_array_element kmalloced_params param_value printk_ratelimit_state rcu_cblist
+device_ktype platform_device_id devres_names param_array_element kmalloced_params param_value printk_ratelimit_state
+rcu_cblist
 """
 """Variables of the model's own."""
 
