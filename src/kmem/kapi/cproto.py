@@ -66,7 +66,7 @@ _NAMES_OF = {
     "s64": "s64 __s64 int64_t ptrdiff_t ssize_t loff_t off_t time64_t ktime_t",
     # typedefs of pointers to functions
     "ptr": """rcu_callback_t cmp_func_t cmp_r_func_t swap_func_t swap_r_func_t list_cmp_func_t wait_queue_func_t
-        exitcall_t""",
+        exitcall_t dr_release_t dr_match_t genpool_algo_t""",
     "va_list": "va_list",
     "bool": "bool _Bool",
 }

@@ -162,6 +162,9 @@ __release_region __request_region memremap memunmap page_is_ram region_intersect
 __init_rwsem down_read down_read_interruptible down_read_killable down_read_trylock down_write down_write_killable
 down_write_trylock downgrade_write up_read up_write
 """,
+    "scatterlist": """
+sg_init_one sg_init_table sg_next
+""",
     "sched": """
 io_schedule schedule wake_up_process yield
 """,

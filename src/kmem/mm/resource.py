@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
+from kmem.abi.gfp import __GFP_ZERO as GFP_ZERO
+from kmem.abi.gfp import GFP_KERNEL
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import resource
 
@@ -114,7 +115,7 @@ class Resources:
         """``struct resource *__request_region(struct resource *parent, resource_size_t start, resource_size_t n, const
         char *name, int flags)``: NULL if a part is taken.
         """
-        made = self._kmalloc(resource.among(self.view.ram.structs).size, GFP_KERNEL | __GFP_ZERO)
+        made = self._kmalloc(resource.among(self.view.ram.structs).size, GFP_KERNEL | GFP_ZERO)
         if not made:
             return 0
         res, root = self.at(made), self.at(parent)
