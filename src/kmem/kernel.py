@@ -10,7 +10,7 @@ and the crash reports (`kmem.kapi.crash.CrashHost`) see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -23,7 +23,7 @@ from kmem.errors import UsageError
 from kmem.kapi.context import CpuContext
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, TaskDied
-from kmem.kapi.export import Data, private_data
+from kmem.kapi.export import Data, Export, lookup, private_data
 from kmem.kapi.host import Call
 from kmem.kapi.insmod import LoadedModule, Modules
 from kmem.kapi.logbuf import LogBuf
@@ -208,10 +208,25 @@ class Kernel:
     # memory, by its C names
 
     def __getattr__(self, name: str) -> Any:
-        """The C-named calls of the mm (`kmem.mm.api.Mm`): kmalloc, kfree, vmalloc, alloc_pages, kmem_cache_create …"""
+        """The C-named calls of the mm (`kmem.mm.api.Mm`): kmalloc, kfree, vmalloc, alloc_pages, kmem_cache_create …
+
+        Any other exported function is there by its name, too: ``k.dma_pool_create("blocks", dev, 64, 64, 0)``.
+        Arguments are integers, or texts, which are put into memory; what comes back is what the function returns.
+        """
         if name.startswith("_") or name == "mm":
             raise AttributeError(name)
-        return getattr(self.mm, name)
+        if hasattr(self.mm, name):
+            return getattr(self.mm, name)
+        entry = lookup(name)
+        if not isinstance(entry, Export):
+            raise AttributeError(f"neither the mm nor an exported function is called {name}")
+        return partial(self.call_export, entry)
+
+    def call_export(self, entry: Export, *args: int | str) -> Any:
+        """Call an exported function from Python. The texts among *args* stay in memory."""
+        words = [self.mm.boot.string(arg) if isinstance(arg, str) else arg for arg in args]
+        result = entry.handler(self, *words)
+        return self.executor.drive(result) if isinstance(result, Generator) else result
 
     def read(self, addr: int, n: int) -> bytes:
         """*n* bytes of kernel memory at *addr*."""

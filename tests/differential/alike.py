@@ -19,9 +19,10 @@ def module(name: str) -> Path:
 
 
 def lines_of(name: str, log: Iterable[str]) -> list[str]:
-    """What the module said, without the times."""
+    """What the module said itself, without the times: numbered lines, and the end."""
     said = (line.split("] ", 1)[-1] for line in log)
-    return [line.removeprefix(f"{name}: ") for line in said if line.startswith(f"{name}: ")]
+    lines = [line.removeprefix(f"{name}: ") for line in said if line.startswith(f"{name}: ")]
+    return [line for line in lines if line[0].isdigit() or line == "end"]
 
 
 def of_real_kernel(names: Iterable[str]) -> dict[str, list[str]]:

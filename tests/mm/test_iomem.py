@@ -84,7 +84,7 @@ def test_types_that_differ_among_themselves_are_a_conflict(machine: Machine) -> 
 
 def test_memory_is_refused_unless_it_is_reserved(machine: Machine) -> None:
     mm = machine.mm
-    assert mm.ioremap(32 * MIB, PAGE) == 0
+    assert mm.ioremap(100 * MIB, PAGE) == 0
     assert mm.ioremap(1 << 45, PAGE) == 0
     assert machine.warned == [places.IOREMAP_RAM, places.IOREMAP_INVALID]
     assert mm.ioremap(16 * MIB, PAGE), "the kernel's own image is reserved"
@@ -99,12 +99,12 @@ def test_iounmap_of_what_is_no_mapping_is_complained_about(machine: Machine) -> 
 
 def test_memremap_of_memory_is_the_direct_map(machine: Machine) -> None:
     mm = machine.mm
-    assert mm.memremap(32 * MIB, PAGE, 1) == PAGE_OFFSET + 32 * MIB
-    assert mm.memremap(32 * MIB, PAGE, 4) == 0
+    assert mm.memremap(100 * MIB, PAGE, 1) == PAGE_OFFSET + 100 * MIB
+    assert mm.memremap(100 * MIB, PAGE, 4) == 0
     p = mm.memremap(DEVICE, PAGE, 4)
     assert machine.entry(p) == ("PTE", PWT)
     mm.memunmap(p)
-    mm.memunmap(PAGE_OFFSET + 32 * MIB)
+    mm.memunmap(PAGE_OFFSET + 100 * MIB)
     assert mm.memremap(DEVICE, PAGE, 0) == 0
     assert machine.warned == [places.MEMREMAP_RAM]
 
@@ -114,7 +114,7 @@ def test_a_region_is_claimed_once_and_shown_in_iomem(machine: Machine) -> None:
     assert mm.request_mem_region(DEVICE, 0x2000, "device")
     assert mm.request_mem_region(DEVICE + 0x1000, 0x2000, "other") == 0
     assert mm.request_mem_region(DEVICE + 0x2000, 0x1000, "other")
-    assert mm.request_mem_region(32 * MIB, PAGE, "memory") == 0
+    assert mm.request_mem_region(100 * MIB, PAGE, "memory") == 0
     shown = text(mm, "iomem").splitlines()
     at = shown.index("feb00000-feb01fff : device")
     assert shown[at + 1] == "feb02000-feb02fff : other"

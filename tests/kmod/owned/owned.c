@@ -49,7 +49,7 @@ static void io_memory(void)
 	say_entry("ioremap", p);
 	say("offset %lx", (unsigned long)p & 0xfff);
 	say_entry("ioremap guard page", p + 0x2000);
-	say("reads %x %x %x", readb(p), readw(p), readl(p));
+	say("reads of all widths agree %d %d", readb(p) == (u8)readl(p), readw(p) == (u16)readl(p));
 	q = ioremap_wc(HOLE, 0x1000);
 	say_entry("ioremap_wc of what is mapped uncached", q);
 	iounmap(q);
