@@ -41,6 +41,11 @@ dev_driver_string dev_err_probe dev_printk_emit dev_warn_probe
 __find_nth_bit _find_first_and_bit _find_first_bit _find_first_zero_bit _find_last_bit _find_next_and_bit
 _find_next_andnot_bit _find_next_bit _find_next_zero_bit find_next_clump8
 """,
+    "gup": """
+get_user_pages get_user_pages_fast get_user_pages_remote get_user_pages_unlocked pin_user_pages pin_user_pages_fast
+pin_user_pages_remote pin_user_pages_unlocked set_page_dirty set_page_dirty_lock unpin_user_page unpin_user_pages
+unpin_user_pages_dirty_lock
+""",
     "hexdump": """
 bin2hex hex2bin hex_asc hex_asc_upper hex_dump_to_buffer hex_to_bin print_hex_dump
 """,
@@ -62,10 +67,17 @@ __list_add_valid __list_add_valid_or_report __list_del_entry_valid __list_del_en
     "math": """
 gcd get_option int_pow int_sqrt iter_div_u64_rem lcm lcm_not_zero memparse rational_best_approximation
 """,
+    "memory": """
+remap_pfn_range vm_get_page_prot vm_insert_page vm_iomap_memory vm_map_pages vm_map_pages_zero vmf_insert_pfn
+vmf_insert_pfn_prot zap_vma_ptes
+""",
     "mempool": """
 mempool_alloc mempool_alloc_pages mempool_alloc_slab mempool_create mempool_create_node mempool_destroy mempool_exit
 mempool_free mempool_free_pages mempool_free_slab mempool_init mempool_init_node mempool_kfree mempool_kmalloc
 mempool_resize
+""",
+    "mmap": """
+__mmdrop find_vma find_vma_intersection get_task_mm mmput vm_brk vm_brk_flags vm_mmap vm_munmap
 """,
     "module": """
 __module_get __request_module module_layout module_put module_refcount try_module_get
@@ -178,8 +190,8 @@ __sw_hweight32 __sw_hweight64 __x86_indirect_thunk_r10 __x86_indirect_thunk_r11 
 __x86_indirect_thunk_r13 __x86_indirect_thunk_r14 __x86_indirect_thunk_r15 __x86_indirect_thunk_r8
 __x86_indirect_thunk_r9 __x86_indirect_thunk_rax __x86_indirect_thunk_rbp __x86_indirect_thunk_rbx
 __x86_indirect_thunk_rcx __x86_indirect_thunk_rdi __x86_indirect_thunk_rdx __x86_indirect_thunk_rsi
-__x86_indirect_thunk_rsp __x86_return_thunk clear_page_erms clear_page_orig clear_page_rep copy_page memcpy memmove
-memset
+__x86_indirect_thunk_rsp __x86_return_thunk clear_page_erms clear_page_orig clear_page_rep clear_user_erms
+clear_user_original clear_user_rep_good copy_page memcpy memmove memset rep_movs_alternative rep_stos_alternative
 """,
     "timekeeping": """
 __msecs_to_jiffies __usecs_to_jiffies jiffies jiffies64_to_msecs jiffies64_to_nsecs jiffies_64 jiffies_to_msecs
@@ -194,7 +206,12 @@ schedule_timeout schedule_timeout_interruptible schedule_timeout_killable schedu
 usleep_range_state
 """,
     "uaccess": """
-__check_object_size _copy_from_user _copy_to_user copy_from_kernel_nofault strncpy_from_user strnlen_user
+__copy_user_nocache _copy_from_user _copy_to_user check_zeroed_user copy_from_kernel_nofault copy_from_user_nofault
+copy_to_user_nofault copy_user_enhanced_fast_string copy_user_generic_string copy_user_generic_unrolled
+fault_in_readable fault_in_writeable strncpy_from_user strnlen_user
+""",
+    "usercopy": """
+__check_object_size __copy_overflow
 """,
     "util": """
 __memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup memdup_user memdup_user_nul strndup_user vmemdup_user
