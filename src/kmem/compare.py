@@ -3,6 +3,9 @@
 Every experiment starts from the same snapshot. Memory is dirtied first, so that an allocation that is not wiped shows
 what was there. Whether a call may sleep is found by making it with preemption disabled; which function frees the
 memory, by trying all of them; the largest size, by bisection. Nothing here knows the answers.
+
+The last row is not the kernel's: a program's malloc, in a process of its own. What it takes is counted before and after
+every page of it is written to.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from kmem.kapi.context import HARDIRQ_OFFSET, PREEMPT_OFFSET, SOFTIRQ_OFFSET
 from kmem.kapi.executor import TaskDied
 from kmem.lib.cstruct import CoreFault
 from kmem.mm.vm_events import (
+    EV_PAGE_TABLE,
     EV_PGALLOC,
+    EV_PGFAULT,
     EV_PTE_SET,
     EV_SLAB_FASTPATH,
     EV_SLAB_SLOWPATH,
@@ -88,6 +93,9 @@ class Row:
     bytes_zeroed: int
     pte_writes: int
     tlb_flushes: int
+    touched_pages: int
+    table_pages: int
+    faults: int
 
 
 class Lab:
@@ -133,7 +141,7 @@ class Lab:
     def events(self) -> list[int]:
         """The work counters."""
         counters = self.k.mm.view.kdata.vm_events
-        return [int(counters[i]) for i in range(16)]
+        return [int(counters[i]) for i in range(EV_PGFAULT + 1)]
 
     def is_free(self, p: int) -> bool:
         """Whether the memory at *p* belongs to nobody now."""
@@ -196,6 +204,9 @@ def _row(lab: Lab, call: str, size: int, context: int, largest: int) -> Row:
     work = [b - a for a, b in zip(before, after, strict=True)]
     given, source, pages, runs = _describe(k, p, size) if p else (0, "", 0, 0)
     content = ("zeroed" if not any(k.read(p, size)) else "stale") if p else ""
+    if p:
+        k.write(p, b"\x5a" * size)
+    touched = [b - a for a, b in zip(before, lab.events(), strict=True)]
     frees = lab.frees(call, size) if p else ""
     lab.reset()
     before = lab.events()
@@ -231,7 +242,82 @@ def _row(lab: Lab, call: str, size: int, context: int, largest: int) -> Row:
         bytes_zeroed=work[EV_ZEROED],
         pte_writes=work[EV_PTE_SET],
         tlb_flushes=flushes,
+        touched_pages=touched[EV_PGALLOC],
+        table_pages=touched[EV_PAGE_TABLE],
+        faults=touched[EV_PGFAULT],
     )
+
+
+MALLOC = "malloc (user)"
+
+
+def _largest_malloc(lab: Lab) -> int:
+    """The largest malloc that succeeds, to 3 %, in a process of its own."""
+    good, bad = PAGE, 1 << 47
+    while bad - good > max(good >> 5, PAGE):
+        middle = ((good + bad) // 2 if bad < good * 8 else good * 4) & -PAGE
+        lab.reset()
+        if lab.k.process("compare").malloc(middle):
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def _user_row(lab: Lab, size: int, context: str, largest: int) -> Row:
+    """A program's malloc: what it costs when it is called, and when the memory is written to."""
+    k = lab.k
+    lab.reset()
+    process = k.process("compare")
+    process.malloc(1)  # the heap is there, as in a program that has run for a while
+    taken = lab.events()
+    p = process.malloc(size)
+    work = [b - a for a, b in zip(taken, lab.events(), strict=True)]
+    if not p:
+        return Row(MALLOC, "NULL", "", size, 0, "", 0, 0, "", True, "yes", largest, "", "", 0, 0, 0, 0, 0, 0, 0)
+    first, last = p & -PAGE, -(-(p + size) // PAGE) * PAGE
+    process.write(p, b"\x5a" * size)
+    touched = [b - a for a, b in zip(taken, lab.events(), strict=True)]
+    frames = [process.phys_of(at) >> 12 for at in range(first, last, PAGE)]
+    mapped = next(line for line in process.proc("maps").splitlines() if _covers(line, p))
+    heap = "[heap]" in mapped
+    region = "user" if _covers(mapped, last - 1) else "user, in pieces"
+    before = lab.events()[EV_TLB_FLUSH]
+    if not heap:
+        process.munmap(p & -PAGE, last - first)
+    flushes = lab.events()[EV_TLB_FLUSH] - before
+    lab.reset()
+    process = k.process("compare")
+    content = "stale" if any(process.read(process.malloc(size), size)) else "zeroed"
+    return Row(
+        call=MALLOC,
+        address=f"{p:#018x}",
+        region=region,
+        asked=size,
+        given=last - first if not heap else -(-(size + 8) // 16) * 16 - 8,
+        source="heap (brk)" if heap else "mapping (mmap)",
+        pages=len(frames),
+        runs=1 + sum(b != a + 1 for a, b in itertools.pairwise(frames)),
+        content=content,
+        may_sleep=True,
+        allowed="yes" if context == "process" else "no: a program",
+        largest=largest,
+        free="free",
+        path="page faults",
+        buddy_pages=work[EV_PGALLOC],
+        bytes_zeroed=touched[EV_ZEROED],
+        pte_writes=touched[EV_PTE_SET],
+        tlb_flushes=flushes,
+        touched_pages=touched[EV_PGALLOC],
+        table_pages=touched[EV_PAGE_TABLE],
+        faults=touched[EV_PGFAULT],
+    )
+
+
+def _covers(line: str, addr: int) -> bool:
+    """Whether a line of /proc/PID/maps is that of the area around *addr*."""
+    first, last = (int(word, 16) for word in line.split()[0].split("-"))
+    return first <= addr < last
 
 
 def compare(sizes: Sequence[int], context: str = "process", **machine: Any) -> list[Row]:
@@ -241,6 +327,11 @@ def compare(sizes: Sequence[int], context: str = "process", **machine: Any) -> l
     with kmem.boot(**{**machine, "config": "plain"}) as wide:
         limits = Lab(wide)  # how much fits does not depend on hardening, and unwiped memory is quicker to take
         largest = {call: limits.largest(call) for call in CALLS}
+        largest[MALLOC] = _largest_malloc(limits)
     with kmem.boot(**machine) as kernel:
         lab = Lab(kernel)
-        return [_row(lab, call, size, CONTEXTS[context], largest[call]) for size in sizes for call in CALLS]
+        rows = []
+        for size in sizes:
+            rows += [_row(lab, call, size, CONTEXTS[context], largest[call]) for call in CALLS]
+            rows.append(_user_row(lab, size, context, largest[MALLOC]))
+        return rows

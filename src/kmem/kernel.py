@@ -10,7 +10,8 @@ and the crash reports (`kmem.kapi.crash.CrashHost`) see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -27,6 +28,7 @@ from kmem.kapi.export import Data, Export, lookup, private_data
 from kmem.kapi.host import Call
 from kmem.kapi.insmod import LoadedModule, Modules
 from kmem.kapi.logbuf import LogBuf
+from kmem.kapi.process import Process, driver_fault
 from kmem.kapi.site import CallSite, CrashSite
 from kmem.kapi.symbols import Symbols
 from kmem.kapi.track import describe, given_twice
@@ -39,6 +41,7 @@ from kmem.mm import places
 from kmem.mm.api import Mm
 from kmem.mm.config import BootConfig, configuration
 from kmem.mm.stream import EventStream
+from kmem.mm.user import UserMemory
 from kmem.modules.kallsyms import Kallsyms
 from kmem.modules.module import Module
 from kmem.sanitizers.kmemleak import Kmemleak
@@ -46,7 +49,8 @@ from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
 
 BOOT_NS = 1_000_000_000
 """Simulated time at which the machine is up."""
-PID, COMM = 97, "insmod"
+COMM = "insmod"
+"""The task that loads modules."""
 LARGEST_RAM = 1022 << 30
 """What the emulated CPU's 40 address lines reach, less the hole below 4 GiB."""
 
@@ -86,6 +90,8 @@ class Kernel:
         self.gs_base = u64(self.mm.view.per_cpu_offset(0))
         self.symbols = Symbols(self.mm.ram, self.release.name, self.kallsyms, self._stub, self._initial)
         self.regions, self.crash = self.release.addresses, self.site.crash
+        self.user = UserMemory(self.mm)
+        self.user.start()
         self._per_cpu()
         self.context = CpuContext(
             self.mem, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags
@@ -95,8 +101,11 @@ class Kernel:
         self.mm.warn = lambda where, message: self.warn_at(places.place(where, self.release.name), message)
         self.mm.printk, self.mm.dump_stack, self.mm.hash_pointer = self.printk, self.dump_stack, self.hash_pointer
         self.mm.symbol = self.kallsyms.sprint
-        nesting = self.task + self.layout["task_struct"].offset("rcu_read_lock_nesting")
-        self.context.rcu_depth = lambda: self.mem.s32(nesting)
+        nesting = self.layout["task_struct"].offset("rcu_read_lock_nesting")
+        self.context.rcu_depth = lambda: self.mem.s32(self.current + nesting)
+        self.user.current, self.user.atomic = lambda: self.current, lambda: bool(self.context.preempt_count)
+        self.user.stack_pointer = lambda: self.site.regs().rsp
+        self.user.driver_fault = partial(driver_fault, self)
         self.mm.sleep_forbidden, self.mm.might_sleep = self.context.sleep_forbidden, self.context.on_sleep
         self.loader = Modules(self)
         self.leaks = Kmemleak(self.loader.is_code, partial(describe, self), twice=partial(given_twice, self))
@@ -119,13 +128,13 @@ class Kernel:
     def _per_cpu(self) -> None:
         """The static per-cpu variables that compiled module code reads."""
         canary = self.random.getrandbits(56) << 8
-        self.task: int = self.mm.core.k_scratch(self.layout["task_struct"].size)
-        self.mem.set_u32(self.task + self.layout["task_struct"].offset("pid"), PID)
-        self.mem.write(self.task + self.layout["task_struct"].offset("comm"), COMM.encode() + b"\0")
+        task = self.user.new_task(COMM)
+        self.pid = self.user.pid(task)
+        self._current_at = self.gs_base + self._percpu("current_task")
         for cpu in range(self.nr_cpus):
             base = u64(self.mm.view.per_cpu_offset(cpu))
             self.mem.set_u64(base + 0x28, canary)
-            self.mem.set_u64(base + self._percpu("current_task"), self.task)
+            self.mem.set_u64(base + self._percpu("current_task"), task)
             self.mem.set_u64(base + self._percpu("this_cpu_off"), base)
             self.mem.set_u32(base + self._percpu("cpu_number"), cpu)
             self.mem.set_u32(base + self._percpu("__preempt_count"), 1 << 31)
@@ -138,6 +147,7 @@ class Kernel:
         """The CPU; it starts when guest code is first run."""
         if self._executor is None:
             self._executor = Executor(self, self.gs_base, self.budget)
+            self.mem.set_u64(self.current + self.layout["task_struct"].offset("stack"), self._executor.stack)
             self.symbols.code_written = self._executor.cpu.code_written
         return self._executor
 
@@ -154,7 +164,7 @@ class Kernel:
             self._idle_flags = value
 
     def _moment(self) -> tuple[int, int, int, int, int]:
-        return self.caller, self.context.preempt_count, PID, 0, self.clock.ns
+        return self.caller, self.context.preempt_count, self.pid, 0, self.clock.ns
 
     def snapshot(self) -> None:
         """Make the state of now the one that :meth:`rollback` returns to. Not while a module's code runs."""
@@ -189,6 +199,7 @@ class Kernel:
             module.rewind(module_mark)
         self.kallsyms.rewind(names)
         self.random.setstate(state)
+        self.pid = self.user.pid(self.current)
         self.site.forget_sites()
         if self._executor:
             self._executor.code_changed()
@@ -278,7 +289,7 @@ class Kernel:
     @property
     def current(self) -> int:
         """``current``."""
-        return self.task
+        return self.mem.u64(self._current_at)
 
     def smp_processor_id(self) -> int:
         """``smp_processor_id()``."""
@@ -384,7 +395,7 @@ class Kernel:
 
     def comm(self) -> str:
         """Name of the running task."""
-        return COMM
+        return self.mem.cstr(self.current + self.layout["task_struct"].offset("comm"), 16).decode(errors="replace")
 
     def serving(self) -> str:
         """Name of the exported function that is being served."""
@@ -425,6 +436,29 @@ class Kernel:
     def printk(self, level: int, text: str) -> None:
         """Log one line."""
         self.log.printk(text + "\n", level)
+
+    # processes
+
+    def process(self, comm: str = "app", *, randomize: bool = True) -> Process:
+        """Start a process: a task with a fresh address space, as after exec (`kmem.kapi.process.Process`)."""
+        return Process.start(self, comm, randomize=randomize)
+
+    @contextmanager
+    def run_as(self, process: Process) -> Iterator[Process]:
+        """Let *process* be ``current`` until the block ends."""
+        before = self.current
+        self.switch_to(process.task)
+        try:
+            yield process
+        finally:
+            self.switch_to(before)
+
+    def switch_to(self, task: int) -> None:
+        """``__switch_to()``: *task* is current on this CPU."""
+        if self._executor:
+            self.mem.set_u64(task + self.layout["task_struct"].offset("stack"), self._executor.stack)
+        self.mem.set_u64(self._current_at, task)
+        self.pid = self.user.pid(task)
 
     # modules
 

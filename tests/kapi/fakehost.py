@@ -350,6 +350,16 @@ class FakeContext:
         self.asked.append("schedule")
 
 
+class FakeUser:
+    """A task without user memory."""
+
+    def mm_of(self, task: int) -> int:
+        return 0
+
+    def kernel_access(self, mm: int, addr: int, access: int) -> int:
+        return -14
+
+
 class FakeHost:
     """A kernel that never booted."""
 
@@ -358,6 +368,7 @@ class FakeHost:
     def __init__(self) -> None:
         self.mem = FakeMemory()
         self.mm = FakeMm(self.mem)
+        self.user: Any = FakeUser()
         self.clock = Clock(1_000_000_000)
         self.log = LogBuf(self.clock)
         self.layout = layout("6.1")

@@ -259,15 +259,20 @@ def test_kstrndup(k: FakeHost) -> None:
 
 
 @pytest.mark.parametrize("name", ["memdup_user", "vmemdup_user", "memdup_user_nul", "strndup_user"])
-def test_there_is_no_user_memory_to_duplicate(name: str, k: FakeHost) -> None:
+def test_user_memory_that_is_not_there_cannot_be_duplicated(name: str, k: FakeHost) -> None:
     assert k.run(name, 0x1000, 8) == (1 << 64) - 14
 
 
-def test_there_is_no_user_memory_to_copy(k: FakeHost) -> None:
+def test_user_memory_that_is_not_there_cannot_be_copied(k: FakeHost) -> None:
     to = k.put(b"$" * 8)
     assert k.run("_copy_from_user", to, 0x1000, 6) == 6
     assert k.mem.read(to, 8) == b"\0\0\0\0\0\0$$"
     assert k.run("_copy_to_user", 0x1000, to, 6) == 6
+
+
+def test_a_copy_that_the_compiler_knows_to_be_too_long(k: FakeHost) -> None:
+    k.run("__copy_overflow", 64, 80)
+    assert k.warnings == ["mm/maccess.c:228 __copy_overflow: Buffer overflow detected (64 < 80)!\n"]
 
 
 def test_copying_from_an_address_that_may_be_bad(k: FakeHost) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmem.abi.address import TASK_SIZE_MAX
 from kmem.kapi.export import Code, all_exports
 
 CODE, DATA, STACK, END = 0x10000, 0x20000, 0x40000, 0x50000
@@ -119,9 +120,9 @@ def test_calls_of_the_preemption_model_return_zero(name: str, machine: Machine) 
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
-@pytest.mark.parametrize("check", ["", "nocheck_"])
-def test_user_accesses_fail(size: int, check: str, machine: Machine) -> None:
-    assert machine.call(f"__get_user_{check}{size}", rax=0x1000, rdx=7) == (1 << 64) - 14
-    assert machine.uc.reg_read(machine.reg("rdx")) == 0
-    machine.call(f"__put_user_{check}{size}", rax=5, rcx=0x1000)
-    assert machine.uc.reg_read(machine.reg("ecx")) == (1 << 32) - 14
+def test_user_accesses_above_the_limit_fail(size: int, machine: Machine) -> None:
+    for address in (TASK_SIZE_MAX - size + 1, TASK_SIZE_MAX, (1 << 64) - 1):
+        assert machine.call(f"__get_user_{size}", rax=address, rdx=7) == (1 << 64) - 14
+        assert machine.uc.reg_read(machine.reg("rdx")) == 0
+        machine.call(f"__put_user_{size}", rax=5, rcx=address)
+        assert machine.uc.reg_read(machine.reg("ecx")) == (1 << 32) - 14

@@ -10,7 +10,8 @@ import pytest
 from kmem.abi.address import PAGE_OFFSET, VMALLOC_START
 from kmem.abi.slab_flags import SLAB_TYPESAFE_BY_RCU
 from kmem.lib.cstruct import s64, u64
-from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, vm_struct, vmap_area
+from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, mm_struct, vm_area_struct, vm_struct, vmap_area
+from kmem.mm.user import ACCESS_WRITE, UserMemory
 from kmem.mm.validate import INVARIANTS, check
 from tests.mm.booted import MIB, BootedMm
 
@@ -332,6 +333,78 @@ def damage_p4_user(mm: BootedMm) -> None:
 def damage_p5(mm: BootedMm) -> None:
     area = mm.core.k_vmalloc(4 << 20, 1, 0xCC0, 0x400, -1)
     change(mm, pmd_slot(mm, area), 1 << 13)
+
+
+def process(mm: BootedMm) -> tuple[UserMemory, int, int]:
+    """A process with two pages of memory: the machine's users, its address space, and where the pages are."""
+    user = UserMemory(mm)
+    user.start()
+    task = user.new_task("app")
+    assert user.exec(task) == 0
+    space = user.mm_of(task)
+    at = user.mmap(space, 0, 4 * 4096, 3, 0x22)
+    for page in range(2):
+        assert user.access(space, at + page * 4096, ACCESS_WRITE) >= 0
+    assert check(mm) == []
+    return user, space, at
+
+
+def user_slot(mm: BootedMm, space: int, addr: int, levels: int = 3) -> int:
+    """Physical address of the entry that maps a user address; with fewer *levels* that of a table."""
+    table = u64(mm.view.ptr(mm_struct, space).pgd) - PAGE_OFFSET
+    shifts = (39, 30, 21, 12)
+    for shift in shifts[:levels]:
+        at = table + (addr >> shift & 511) * 8
+        table = int.from_bytes(mm.ram.mem[at : at + 8], "little") & 0x000FFFFFFFFFF000
+    return table + (addr >> shifts[levels] & 511) * 8
+
+
+def damage_u1(mm: BootedMm) -> None:
+    _, space, _ = process(mm)
+    put(mm.view.ptr(mm_struct, space), "map_count", lambda n: n + 1)
+
+
+def damage_u1_committed(mm: BootedMm) -> None:
+    process(mm)
+    put(mm.view.kdata, "vm_committed_as", lambda n: n - 1)
+
+
+def damage_u2(mm: BootedMm) -> None:
+    _, space, at = process(mm)
+    table = user_slot(mm, space, at) // 4096
+    put(mm.view.page(table), "page_type", lambda kind: 0xFFFFFFFF)
+
+
+def damage_u2_kernel_half(mm: BootedMm) -> None:
+    _, space, _ = process(mm)
+    change(mm, u64(mm.view.ptr(mm_struct, space).pgd) - PAGE_OFFSET + 8 * 300, 1 << 20)
+
+
+def damage_u3(mm: BootedMm) -> None:
+    user, space, at = process(mm)
+    vma = mm.view.ptr(vm_area_struct, user.find_vma(space, at))
+    put(vma, "vm_start", lambda start: start + 4096)
+
+
+def damage_u3_writable(mm: BootedMm) -> None:
+    user, space, at = process(mm)
+    put(mm.view.ptr(vm_area_struct, user.find_vma(space, at)), "vm_flags", lambda flags: flags & ~2)
+
+
+def damage_u4(mm: BootedMm) -> None:
+    user, space, at = process(mm)
+    put(mm.view.page(user.translate(space, at) >> 12), "_mapcount", lambda n: n + 1)
+
+
+def damage_u5(mm: BootedMm) -> None:
+    _, space, at = process(mm)
+    slot = user_slot(mm, space, at)
+    mm.ram.mem[slot : slot + 8] = bytes(8)
+
+
+def damage_u6(mm: BootedMm) -> None:
+    user, space, at = process(mm)
+    put(mm.view.page(user.translate(space, at) >> 12), "flags", lambda flags: flags & ~(1 << 4))
 
 
 def damage_t6(mm: BootedMm) -> None:

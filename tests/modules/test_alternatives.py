@@ -58,7 +58,7 @@ def test_saved_flags_are_read_by_two_instructions() -> None:
 
 def test_the_last_entry_that_fits_wins() -> None:
     original = b"\xeb\0\x90\x90\x90"
-    assert alternative(original, (X86_FEATURE_ALWAYS, b"\x31\xc0"), (SMAP, b"\x31\xc9"))[:2] == b"\x31\xc0"
+    assert alternative(original, (X86_FEATURE_ALWAYS, b"\x31\xc0"), (XENPV, b"\x31\xc9"))[:2] == b"\x31\xc0"
     assert (
         alternative(original, (X86_FEATURE_ALWAYS, b"\x31\xc0"), (X86_FEATURE_POPCNT, b"\x31\xd2"))[:2] == b"\x31\xd2"
     )
@@ -69,8 +69,11 @@ def test_nothing_as_a_replacement_leaves_nops() -> None:
 
 
 def test_place_holder_of_nops_is_joined() -> None:
-    """STAC on a CPU without SMAP."""
-    assert alternative(b"\x90\x90\x90", (SMAP, b"\x0f\x01\xcb")) == b"\x0f\x1f\0"
+    assert alternative(b"\x90\x90\x90", (XENPV, b"\x0f\x01\xcb")) == b"\x0f\x1f\0"
+
+
+def test_a_cpu_with_smap_gets_stac() -> None:
+    assert alternative(b"\x90\x90\x90", (SMAP, b"\x0f\x01\xcb")) == b"\x0f\x01\xcb"
 
 
 @pytest.mark.parametrize(("opcode", "mnemonic"), [(0xE8, "call"), (0xE9, "jmp")])

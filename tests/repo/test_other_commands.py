@@ -25,6 +25,17 @@ def test_compare_prints_the_rows_that_json_has(kmem: Kmem) -> None:
     assert "\n3000 bytes\n" in text
 
 
+def test_a_program_s_malloc_takes_nothing_until_it_is_touched(kmem: Kmem) -> None:
+    rows = json.loads(kmem("compare", "--size", "1M", "--json").stdout)["rows"]
+    kernel, user = ({row["call"]: row for row in rows}[call] for call in ("kmalloc", "malloc (user)"))
+    assert (kernel["buddy_pages"], kernel["touched_pages"], kernel["faults"]) == (256, 256, 0)
+    assert user["buddy_pages"] == 0
+    assert user["faults"] == user["pages"] == 257
+    assert user["touched_pages"] == user["pages"] + user["table_pages"]
+    assert (kernel["runs"], user["region"], user["content"]) == (1, "user", "zeroed")
+    assert user["runs"] > 1
+
+
 def test_boot_prints_the_proc_files_that_were_asked_for(kmem: Kmem) -> None:
     done = kmem("boot", "--proc", "slabinfo", "buddyinfo", "--ram", "256M")
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ SOURCES = {
     "probe": KMOD / "probe",
     "burst": KMOD / "burst",
     "bug": KMOD / "bug",
+    "usermem": KMOD / "usermem",
 }
 VERSION = "6.1.0-56-amd64"
 """The kernel that the golden facts come from."""

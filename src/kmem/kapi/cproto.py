@@ -57,7 +57,7 @@ _NAMES_OF = {
     "u8": "u8 __u8 uint8_t unchar",
     "u16": "u16 __u16 uint16_t __le16 __be16 ushort umode_t",
     "u32": """u32 __u32 uint32_t __le32 __be32 uint gfp_t slab_flags_t fmode_t mode_t dev_t uid_t gid_t kuid_t kgid_t
-        irqreturn_t""",
+        irqreturn_t vm_fault_t""",
     "u64": """u64 __u64 uint64_t __le64 __be64 ulong uintptr_t size_t pgprot_t sector_t dma_addr_t phys_addr_t
         resource_size_t pgoff_t""",
     "s8": "s8 __s8 int8_t",

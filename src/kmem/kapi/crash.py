@@ -100,10 +100,15 @@ def report_warning(
 
 def report_kernel_bug(k: CrashHost, file: str, line: int, function: str, export: str = "") -> Outcome:
     """Print a BUG of the kernel itself, on which the task dies."""
+    refusal = k.log.records[-1].text if k.log.records else ""  # what hardened usercopy says before its BUG
     regs, inner = _place(k, file, line, function, export)
     outcome = bug.kernel_bug(k.machine_state(), k.crash, regs, k.trace(regs, inner), file, line)
-    kind = Kind.DOUBLE_FREE if (file, line) == ("mm/slub.c", 419) else Kind.BUG
-    _publish(k, outcome.lines, outcome.taint, kind, f"kernel BUG at {file}:{line} in {function}", None)
+    kind, message = Kind.BUG, f"kernel BUG at {file}:{line} in {function}"
+    if (file, line) == ("mm/slub.c", 419):
+        kind = Kind.DOUBLE_FREE
+    elif function == "usercopy_abort":
+        kind, message = Kind.OUT_OF_BOUNDS, refusal
+    _publish(k, outcome.lines, outcome.taint, kind, message, None)
     return outcome
 
 

@@ -7,17 +7,19 @@ the log; or the run cannot go on because kmem lacks something (:class:`kmem.erro
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, START_KERNEL_MAP
+from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, START_KERNEL_MAP, TASK_SIZE_MAX
 from kmem.errors import UnsupportedSymbol
 from kmem.kapi.bind import Bound
+from kmem.kapi.extable import fixup_exception
 from kmem.kapi.host import Call, Stuck
 from kmem.lib.cstruct import CoreFault, u64
 from kmem.machine import regs as x86
 from kmem.machine.cpu import Cpu, Faulted, Outcome, OutOfBudget, Returned, Stopped
-from kmem.machine.fault import GP, PF, UD, AccessFault, Fault, Regs
+from kmem.machine.fault import GP, PF, PF_PROT, UD, AccessFault, Fault, Regs
 from kmem.machine.trap import Traps
 from kmem.machine.trapcode import CALLER, MAILBOX_SIZE
 from kmem.mm.api_vmap import PAGE_KERNEL
@@ -26,9 +28,12 @@ from kmem.mm.vm_flags import VM_MAP
 
 if TYPE_CHECKING:
     from kmem.kapi.site import CallSite, CrashSite
+    from kmem.kapi.symbols import Symbols
     from kmem.machine.bus import Bus
     from kmem.machine.clock import Clock
+    from kmem.machine.paging import AddressSpace
     from kmem.mm.api import Mm
+    from kmem.mm.user import UserMemory
     from kmem.modules.module import Module
 
 THREAD_SIZE = 16 << 10
@@ -37,6 +42,7 @@ IRQ_STACK = 0x2000
 COMMON_TEXT = KERNEL_TEXT + TEXT_SIZE - (2 << 20)
 """Where the common code of all traps lies: inside the text mapping, behind the real kernel's text."""
 MASK = (1 << 64) - 1
+STAC, CLAC, EFLAGS_AC = b"\x0f\x01\xcb", b"\x0f\x01\xca", 1 << 18
 
 
 class TaskDied(Exception):
@@ -53,6 +59,12 @@ class Host(Protocol):
     unsupported_at: dict[str, CallSite]
     site: CrashSite
 
+    symbols: Symbols
+    user: UserMemory
+    mem: AddressSpace
+
+    @property
+    def current(self) -> int: ...
     def module_at(self, addr: int) -> Module | None: ...
     def drain(self) -> None: ...
     def called_by(self, slug: str) -> None: ...
@@ -70,6 +82,7 @@ class Executor:
         self._in_mm = False  # the fault that is coming is the allocator's
         core = k.mm.core
         mailbox = core.k_alloc_percpu(MAILBOX_SIZE, 64, 0xCC0)
+        self._cr3 = k.mm.boot.cr3
         self.cpu = Cpu(k.mm.ram, cr3=k.mm.boot.cr3, gs_base=gs_base, clock=k.clock, bus=k.bus)
         self.traps = Traps(
             self.cpu,
@@ -153,6 +166,14 @@ class Executor:
 
     def _run(self, fn: int, args: tuple[int, ...]) -> int:
         nested = self.cpu.depth > 0
+        before = self.cpu.cr3
+        try:
+            return self._run_on(fn, args, nested)
+        finally:
+            self._use(before)
+
+    def _run_on(self, fn: int, args: tuple[int, ...], nested: bool) -> int:
+        self._use(self._cr3)
         stack = self.cpu.registers().rsp - 256 if nested else self.stack_top
         outcome = self._guard(partial(self.cpu.run, fn, args, stack=stack, budget=self.budget))
         while True:
@@ -190,12 +211,18 @@ class Executor:
     def _fault(self, fault: Fault) -> Regs:
         """An instruction faulted: where to go on, if the kernel would."""
         regs = fault.regs
-        module = self._k.module_at(regs.rip)
-        if module is not None and fault.vector in (PF, GP):
-            entry = module.search_extable(regs.rip)
-            if entry is not None:
-                regs.rip = entry.fixup
-                return regs
+        if fault.vector == UD and self._smap(regs):
+            return regs
+        smap = False
+        if fault.vector == PF and fault.address < TASK_SIZE_MAX:
+            if regs.eflags & EFLAGS_AC:
+                if self._served(fault):
+                    return regs
+            else:
+                smap = True
+                fault = self._forbidden(fault)
+        if fault.vector in (PF, GP) and not smap and self._fixed_up(fault):
+            return regs
         if fault.vector == UD:
             if self._k.report_ud2(fault):
                 regs.rip += 2
@@ -205,6 +232,54 @@ class Executor:
             self._k.drain()
             self._k.report_fault(fault, in_mm)
         raise TaskDied
+
+    # SMAP: guest code runs on the kernel's own page tables, where user memory is not; between stac and clac it runs on
+    # those of the task.
+
+    def _smap(self, regs: Regs) -> bool:
+        """Carry out stac or clac, which the emulator does not know."""
+        try:
+            code = self._k.mem.read(regs.rip, 3)
+        except AccessFault:
+            return False
+        if code not in (STAC, CLAC):
+            return False
+        regs.rip += 3
+        regs.eflags = regs.eflags | EFLAGS_AC if code == STAC else regs.eflags & ~EFLAGS_AC
+        mm = self._k.user.mm_of(self._k.current)
+        self._use(self._k.user.cr3(mm) if code == STAC and mm else self._cr3)
+        return True
+
+    def _use(self, cr3: int) -> None:
+        if self.cpu.cr3 != cr3:
+            self.cpu.set_cr3(cr3)
+            self.cpu.flush_tlb()
+
+    def _served(self, fault: Fault) -> bool:
+        """``do_user_addr_fault()`` for an access between stac and clac: whether it will work now."""
+        user = self._k.user
+        served = user.kernel_access(user.mm_of(self._k.current), fault.address, fault.error_code >> 1 & 1) >= 0
+        if served:
+            self.cpu.flush_tlb()
+        return served
+
+    def _forbidden(self, fault: Fault) -> Fault:
+        """An access without stac: what the CPU would say with the task's page tables."""
+        user, mm = self._k.user, self._k.user.mm_of(self._k.current)
+        if mm and user.translate(mm, fault.address) >= 0:
+            return replace(fault, error_code=fault.error_code | PF_PROT)
+        return fault
+
+    def _fixed_up(self, fault: Fault) -> bool:
+        """``fixup_exception()``: go on where the exception table says; ``Fault.regs`` is changed."""
+        regs = fault.regs
+        fixup = self._k.symbols.fixups.get(regs.rip)
+        if fixup is not None:
+            regs.rip = fixup
+            return True
+        module = self._k.module_at(regs.rip)
+        entry = module.search_extable(regs.rip) if module is not None else None
+        return entry is not None and fixup_exception(entry, fault)
 
     def _stopped(self, outcome: Stopped) -> NoReturn:
         self._k.finding("api-misuse", f"the CPU stopped: {outcome.reason}")

@@ -70,13 +70,14 @@ class Export:
 @dataclass(frozen=True, slots=True)
 class Code:
     """A function of guest code: *code* is position-independent x86-64, *listing* its disassembly, one instruction a
-    line."""
+    line. *fixups* are its exception table: offsets of an instruction that may fault, and of where it goes on then."""
 
     name: str
     code: bytes
     listing: str
     fidelity: Fidelity = faithful
     private: bool = False
+    fixups: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +147,15 @@ def family(fidelity: Fidelity, prototype: str, text: str, handler: Handler) -> N
     export(fidelity)(handler)
 
 
-def code(name: str, machine_code: bytes, listing: str, fidelity: Fidelity = faithful) -> None:
+def code(
+    name: str,
+    machine_code: bytes,
+    listing: str,
+    fidelity: Fidelity = faithful,
+    fixups: tuple[tuple[int, int], ...] = (),
+) -> None:
     """Declares the kernel function *name* as guest code."""
-    _declare(Code(name, machine_code, listing, fidelity), _caller())
+    _declare(Code(name, machine_code, listing, fidelity, fixups=fixups), _caller())
 
 
 def data(

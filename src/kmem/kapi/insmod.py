@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kmem.errors import InputError, KmemError
+from kmem.kapi.process import aslr
 from kmem.lib.cstruct import u64
 from kmem.modules.loader import load_module
 from kmem.modules.module import Module
@@ -97,6 +98,7 @@ class Modules:
         image = file if isinstance(file, bytes) else read_module(Path(file))
         given = {name: None if value is None else _text(value) for name, value in params.items()}
         assert self.k.executor
+        self.exec_insmod()
         module = load_module(image, self, params=given)
         self.k.executor.code_changed()
         if module.name in self.loaded:
@@ -105,6 +107,11 @@ class Modules:
         self.loaded[module.name] = module
         self.k.site.forget_sites()
         return self._init(module)
+
+    def exec_insmod(self) -> None:
+        """The task that loads modules gets its address space when the first one is loaded."""
+        if not self.k.user.mm_of(self.k.current):
+            self.k.user.exec(self.k.current, aslr(self.k.boot_config.seed, self.k.pid))
 
     def _init(self, module: Module) -> LoadedModule:
         from kmem.kapi.params import set_param

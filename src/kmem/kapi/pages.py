@@ -148,9 +148,13 @@ def __folio_put(k: Host, folio: int) -> None:
     """
     page = k.layout["page"]
     order = 0
-    if k.mem.u64(folio + page.offset("flags")) >> page_flags(k.release.name).bit("PG_head") & 1:
+    bits, flags = page_flags(k.release.name), k.mem.u64(folio + page.offset("flags"))
+    if flags >> bits.bit("PG_head") & 1:
         order_at = "flags" if "folio-order" in k.release.features else "compound_order"
         order = k.mem.u8(folio + page.size + page.offset(order_at))
     # The allocator drops the last reference itself: give it one.
     _set_refcount(k, folio, 1)
-    k.mm.free_pages(folio, order)
+    if flags >> bits.bit("PG_lru") & 1:
+        k.user.put_page(folio)
+    else:
+        k.mm.free_pages(folio, order)

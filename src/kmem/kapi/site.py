@@ -12,7 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kmem.abi.address import KERNEL_TEXT, MODULES_END, MODULES_VADDR, PAGE_OFFSET, VMALLOC_END, VMALLOC_START
+from kmem.abi.address import (
+    KERNEL_TEXT,
+    MODULES_END,
+    MODULES_VADDR,
+    PAGE_OFFSET,
+    TASK_SIZE_MAX,
+    VMALLOC_END,
+    VMALLOC_START,
+)
 from kmem.kapi.dumpstack import CrashState
 from kmem.machine.fault import PF, AccessFault, Fault, Regs
 from kmem.mm.boot import TEXT_SIZE
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from kmem.modules.orc import Cursor
 
 Line = tuple[int, str]
+PAGE = 4096
 _ALLOCATORS = ("kmem_cache_alloc", "kmem_cache_alloc_node", "kmem_cache_alloc_bulk")
 
 
@@ -114,14 +123,14 @@ class CrashSite:
             symbols=k.kallsyms,
             build=Build(r.oops_version, r.oops_options, r.hardware),
             cpu=0,
-            pid=97,
+            pid=k.pid,
             comm=k.comm(),
             taint=k.tainted,
             modules=modules,
             gs_base=cpu.gs_base,
             cr0=CR0_VALUE,
             cr2=self._cr2,
-            cr3=cpu.cr3,
+            cr3=k.user.cr3(mm) if (mm := k.user.mm_of(k.current)) else cpu.cr3,
             cr4=CR4_VALUE,
             irqs_disabled=k.context.irqs_disabled(),
             preempt_count=k.context.preempt_count,
@@ -147,7 +156,8 @@ class CrashSite:
         return Context(self._walk, (stack, stack + (16 << 10)))
 
     def _walk(self, addr: int) -> list[tuple[str, int | None]]:
-        entries: list[tuple[str, int | None]] = [*self.k.mem.walk(addr)]
+        mm = self.k.user.mm_of(self.k.current) if addr < TASK_SIZE_MAX else 0
+        entries: list[tuple[str, int | None]] = [*(self.k.user.walk(mm, addr) if mm else self.k.mem.walk(addr))]
         entries.insert(1, ("P4D", entries[0][1]))
         return entries
 
@@ -263,6 +273,8 @@ class CrashSite:
             return "vmalloc"
         if MODULES_VADDR <= address < MODULES_END:
             return "modules"
+        if PAGE <= address < TASK_SIZE_MAX and self.k.user.is_mapped(address):
+            return "user"
         return "per-cpu" if address < 1 << 32 else "kernel"
 
     # reports

@@ -51,6 +51,8 @@ class Symbols:
         self._placed: dict[str, int] = {}
         self.code_written: Callable[[int, int], None] = lambda address, size: None
         """Told of every piece of code that is placed: address, size."""
+        self.fixups: dict[int, int] = {}
+        """The kernel's own exception table: where code goes on that faulted at an address."""
         self.missing: set[str] = set()
         """Exported functions that were linked to and that kmem does not have."""
 
@@ -102,6 +104,7 @@ class Symbols:
             size = need
         if isinstance(entry, Code):
             raw = entry.code
+            self.fixups |= {address + insn: address + fixup for insn, fixup in entry.fixups}
         else:
             bound = bind_export(entry) if isinstance(entry, Export) else None
             if bound is None:

@@ -6,6 +6,7 @@ other. They are position-independent and use no stack beyond a word.
 
 from __future__ import annotations
 
+from kmem.abi.address import TASK_SIZE_MAX
 from kmem.kapi.export import Fidelity, code, faithful, simplified
 
 _REGISTERS = (
@@ -27,7 +28,6 @@ _REGISTERS = (
     "r15",
 )
 _SWITCHED = simplified("one task runs and is not preempted: there is nothing to switch to")
-_NO_USER = simplified("there is no user memory: always -EFAULT")
 
 
 def _declare(names: str, machine_code: str, listing: str, fidelity: Fidelity = faithful) -> None:
@@ -129,16 +129,66 @@ _declare(
 _declare("__sw_hweight32", "f30fb8c7 c3", "popcnt eax, edi\nret")
 _declare("__sw_hweight64", "f3480fb8c7 c3", "popcnt rax, rdi\nret")
 
-# get_user(): address in rax; error in rax and value in rdx. put_user(): address in rcx, value in rax; error in ecx.
-_declare(
-    " ".join(f"__get_user_{check}{size}" for check in ("", "nocheck_") for size in (1, 2, 4, 8)),
-    "48c7c0f2ffffff 31d2 c3",
-    "mov rax, 0xfffffffffffffff2\nxor edx, edx\nret",
-    _NO_USER,
-)
-_declare(
-    " ".join(f"__put_user_{check}{size}" for check in ("", "nocheck_") for size in (1, 2, 4, 8)),
-    "b9f2ffffff c3",
-    "mov ecx, 0xfffffff2\nret",
-    _NO_USER,
+# get_user(): address in rax; error in rax and value in rdx. put_user(): address in rcx, value in rax; error in ecx. An
+# address too high for a user's fails at once; a fault between stac and clac goes on at the last but one part.
+_LOADS = {1: ("0fb610", "movzx edx, byte ptr [rax]"), 2: ("0fb710", "movzx edx, word ptr [rax]")}
+_LOADS |= {4: ("8b10", "mov edx, dword ptr [rax]"), 8: ("488b10", "mov rdx, qword ptr [rax]")}
+_STORES = {1: ("8801", "mov byte ptr [rcx], al"), 2: ("668901", "mov word ptr [rcx], ax")}
+_STORES |= {4: ("8901", "mov dword ptr [rcx], eax"), 8: ("488901", "mov qword ptr [rcx], rax")}
+_STAC, _CLAC = "0f01cb", "0f01ca"
+
+
+def _user_access(
+    name: str, check: list[str], listing: list[str], access: tuple[str, str], fail: tuple[str, str]
+) -> None:
+    """One of the functions: *check* is the code before the access, its jump to the failure without the distance."""
+    what, shown = access
+    before = "".join(check)
+    behind = f"31{'c0' if 'get' in name else 'c9'} {_CLAC} c3"
+    fixup = len(bytes.fromhex(f"{before}00" if check else "")) + len(bytes.fromhex(f"{_STAC}{what}{behind}"))
+    start = len(bytes.fromhex(f"{before}00" if check else "")) + 3
+    jump = ""
+    if check:
+        masks = "4819d2 4821d0" if "get" in name else ""
+        fixup += len(bytes.fromhex(masks))
+        start += len(bytes.fromhex(masks))
+        distance = fixup + 3 - len(bytes.fromhex(f"{before}00"))
+        jump = f"{before}{distance:02x} {masks}"
+        listing = [*listing, f"jae {hex(fixup + 3)}"]
+        listing += ["sbb rdx, rdx", "and rax, rdx"] if masks else []
+    clear = "xor eax, eax" if "get" in name else "xor ecx, ecx"
+    listing = [*listing, "stac", shown, clear, "clac", "ret", "clac", *fail[1].split("\n")]
+    raw = bytes.fromhex(f"{jump}{_STAC}{what}{behind}{_CLAC}{fail[0]}")
+    code(name, raw, "\n".join(listing), fixups=((start, fixup),))
+
+
+for _size in (1, 2, 4, 8):
+    _limit = TASK_SIZE_MAX - (_size - 1)
+    _bytes = _limit.to_bytes(8, "little").hex()
+    _no_get = ("31d2 48c7c0f2ffffff c3", "xor edx, edx\nmov rax, 0xfffffffffffffff2\nret")
+    _no_put = ("b9f2ffffff c3", "mov ecx, 0xfffffff2\nret")
+    _user_access(
+        f"__get_user_{_size}",
+        ["48ba", _bytes, "4839d0", "73"],
+        [f"movabs rdx, {_limit:#x}", "cmp rax, rdx"],
+        _LOADS[_size],
+        _no_get,
+    )
+    _user_access(f"__get_user_nocheck_{_size}", [], [], _LOADS[_size], _no_get)
+    _user_access(
+        f"__put_user_{_size}",
+        ["48bb", _bytes, "4839d9", "73"],
+        [f"movabs rbx, {_limit:#x}", "cmp rcx, rbx"],
+        _STORES[_size],
+        _no_put,
+    )
+    _user_access(f"__put_user_nocheck_{_size}", [], [], _STORES[_size], _no_put)
+
+# clear_user() calls these inside stac and clac, with the address in rdi and the count in rcx, where the rest is left.
+for _name in ("clear_user_original", "clear_user_rep_good", "clear_user_erms", "rep_stos_alternative"):
+    code(_name, bytes.fromhex("f3aa c3"), "rep stosb byte ptr [rdi], al\nret", fixups=((0, 2),))
+
+# So does the inlined copy of later releases with this one: from rsi to rdi.
+code(
+    "rep_movs_alternative", bytes.fromhex("f3a4 c3"), "rep movsb byte ptr [rdi], byte ptr [rsi]\nret", fixups=((0, 2),)
 )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from kmem.abi.gfp import GFP_KERNEL
-from kmem.kapi.errno import EFAULT, err_ptr
+from kmem.abi.gfp import __GFP_NOWARN, GFP_KERNEL, GFP_USER
+from kmem.kapi.errno import EFAULT, EINVAL, ENOMEM, err_ptr, is_err
 from kmem.kapi.export import export, faithful, simplified
 from kmem.kapi.host import Host
 from kmem.kapi.string import text_at
-
-NO_USER = simplified("there is no user memory: always -EFAULT")
+from kmem.kapi.uaccess import _copy_from_user, strnlen_user
 
 
 def _duplicate(k: Host, content: bytes, gfp: int) -> int:
@@ -70,40 +69,72 @@ def kstrndup(k: Host, s: int, max: int, gfp: int) -> int:
     return _duplicate(k, text_at(k, s, max) + b"\0", gfp) if s else 0
 
 
-@export(NO_USER)
+def _from_user(k: Host, p: int, src: int, len_: int) -> bool:
+    """Fill *p* from user memory; False if not all of it can be had."""
+    return not _copy_from_user(k, p, src, len_)
+
+
+@export(faithful)
 def memdup_user(k: Host, src: int, len_: int) -> int:
     """``void *memdup_user(const void __user *src, size_t len)``
 
-    mm/util.c, 6.1.
+    mm/util.c, 6.1. -ENOMEM or -EFAULT as a pointer.
     """
+    p = k.mm.kmalloc(len_, GFP_USER | __GFP_NOWARN, caller=k.caller)
+    if not p:
+        return err_ptr(-ENOMEM)
+    if _from_user(k, p, src, len_):
+        return p
+    k.mm.kfree(p)
     return err_ptr(-EFAULT)
 
 
-@export(NO_USER)
+@export(faithful)
 def vmemdup_user(k: Host, src: int, len_: int) -> int:
     """``void *vmemdup_user(const void __user *src, size_t len)``
 
-    mm/util.c, 6.1.
+    mm/util.c, 6.1. To be freed with kvfree().
     """
+    p = k.mm.kvmalloc(len_, GFP_USER)
+    if not p:
+        return err_ptr(-ENOMEM)
+    if _from_user(k, p, src, len_):
+        return p
+    k.mm.kvfree(p)
     return err_ptr(-EFAULT)
 
 
-@export(NO_USER)
+@export(faithful)
 def memdup_user_nul(k: Host, src: int, len_: int) -> int:
     """``void *memdup_user_nul(const void __user *src, size_t len)``
 
-    mm/util.c, 6.1.
+    mm/util.c, 6.1. A NUL follows the bytes.
     """
+    p = k.mm.kmalloc((len_ + 1) & ((1 << 64) - 1), GFP_KERNEL, caller=k.caller)
+    if not p:
+        return err_ptr(-ENOMEM)
+    if _from_user(k, p, src, len_):
+        k.mem.set_u8(p + len_, 0)
+        return p
+    k.mm.kfree(p)
     return err_ptr(-EFAULT)
 
 
-@export(NO_USER)
+@export(faithful)
 def strndup_user(k: Host, s: int, n: int) -> int:
     """``char *strndup_user(const char __user *s, long n)``
 
-    mm/util.c, 6.1.
+    mm/util.c, 6.1. -EFAULT, -EINVAL if the string with its NUL is longer than *n*.
     """
-    return err_ptr(-EFAULT)
+    length = strnlen_user(k, s, n)
+    if not length:
+        return err_ptr(-EFAULT)
+    if length > n:
+        return err_ptr(-EINVAL)
+    p = memdup_user(k, s, length)
+    if not is_err(p):
+        k.mem.set_u8(p + length - 1, 0)
+    return p
 
 
 def _pointers(k: Host, array: int) -> bytes:

@@ -17,12 +17,14 @@ _WINDOWS |= dict.fromkeys(("resource", "list_head", "rb_node", "rb_root", "hlist
 _NAMES = """page slab folio list_head rb_node rb_root hlist_head hlist_node callback_head zone free_area zonelist
 zoneref pglist_data per_cpu_pages per_cpu_zonestat kmem_cache kmem_cache_cpu kmem_cache_node kmem_cache_order_objects
 reciprocal_value kobject track vm_struct vmap_area vmap_block
-resource""".split()
+lruvec mm_struct vm_area_struct pgprot task_struct resource""".split()
+_OPTIONAL = ("mm_rss_stat", "percpu_counter")
+"""Those that only some releases' model needs."""
 
 
 def _fill(table: dict[str, Struct], release: str) -> None:
     layouts = json.loads(read(release, "structs.json"))
-    for name in _NAMES:
+    for name in (*_NAMES, *(name for name in _OPTIONAL if name in layouts)):
         Struct(name, layouts[name]["size"], layouts[name]["members"], _WINDOWS.get(name, DIRECT), table)
 
 

@@ -192,6 +192,7 @@ class MemoryBoot:
         node.node_id = 0
         node.nr_zones = 3
         k.node_data[0] = node
+        self.core.k_lruvec_init(pgdat)
         limits = (0x1000, 16 << 20, 4 << 30, self.ram.size)
         for index, name in enumerate(ZONE_NAMES):
             first, last = (limits[index], min(limits[index + 1], self.ram.size)) if index < 3 else (0, 0)

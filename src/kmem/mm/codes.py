@@ -49,5 +49,11 @@ found, expected.
 
 FIX_RESTORE, FIX_ALL_USED, FIX_NOT_FREED, FIX_CLEARED, FIX_COUNT, FIX_CHAIN = range(6)
 
+ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC = 0, 1, 2
+EFAULT, ENOMEM, EBUS, EDRIVER, EBUSY, EINVAL = -14, -12, -7, -515, -16, -22
+"""What an access to user memory comes to: errors as in the kernel; EBUS is SIGBUS, EDRIVER asks for the driver's fault
+handler.
+"""
+
 HUGE, EXCEEDS, NO_AREA, NO_PAGES, NO_SPACE, NO_AREA_RETRYING = range(1, 7)
 """Why a vmalloc failed, for the report."""

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from kmem.mm import (
+    fork,
+    gup,
     ioremap,
     kmalloc,
     mm_init,
+    mmap,
     page_alloc,
     page_free,
     percpu,
     shuffle,
     slub_geometry,
+    swap,
     util,
     vmalloc,
     vmap,
 )
 
-MODULES = (page_free, page_alloc, percpu, shuffle, slub_geometry, kmalloc, vmalloc, vmap, ioremap, util, mm_init)
+MODULES = (
+    *(page_free, page_alloc, percpu, shuffle, slub_geometry, kmalloc, vmalloc, vmap, ioremap, util, mm_init),
+    *(swap, mmap, fork, gup),
+)

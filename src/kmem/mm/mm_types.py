@@ -6,7 +6,9 @@ event ring.
 
 Private layout: kernel variables are the members of one struct, on the first 2 MiB boundary behind the kernel image, not
 at their addresses in the real image; ``struct kmem_event`` records lie outside the machine; the per-cpu variables of
-vmalloc (``ne_fit_preload_node``, ``vfree_deferred``, ``vmap_block_queue``) are arrays in it.
+vmalloc (``ne_fit_preload_node``, ``vfree_deferred``, ``vmap_block_queue``) are arrays in it;
+``task->signal`` leads to a ``struct kmem_signal``, ``vma->anon_vma`` and ``page->mapping`` of an anonymous page to a
+``struct kmem_anon_vma``, one for a process and the children that it forked.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ track = _known["track"]
 vm_struct = _known["vm_struct"]
 vmap_area = _known["vmap_area"]
 vmap_block = _known["vmap_block"]
+mm_struct = _known["mm_struct"]
+vm_area_struct = _known["vm_area_struct"]
+task_struct = _known["task_struct"]
 resource = _known["resource"]
 
 event = private_struct(
@@ -65,6 +70,25 @@ memtype = private_struct(
     DIRECT,
 )
 """A range of physical addresses and how it is cached (arch/x86/mm/pat/memtype.h)."""
+RLIM_NLIMITS = 16
+
+kmem_anon_vma = private_struct("kmem_anon_vma", [("refcount", "u64"), ("members", "struct list_head")], DIRECT)
+"""What ``page->mapping`` of an anonymous page leads to: the address spaces that may map it, as records of
+``kmem_signal``.
+"""
+
+kmem_signal = private_struct(
+    "kmem_signal",
+    [
+        ("rlim", f"[{RLIM_NLIMITS}]u64"),
+        ("rlim_max", f"[{RLIM_NLIMITS}]u64"),
+        ("mm", "*mm_struct"),
+        ("anon_vma", "*kmem_anon_vma"),
+        ("member", "struct list_head"),
+    ],
+    DIRECT,
+)
+"""What ``task->signal`` leads to: resource limits, and what the model knows of the address space besides."""
 
 EVENT_RING = 16384
 
@@ -162,6 +186,19 @@ kdata = private_struct(
         ("vmap_block_queue", f"[{MAX_CPUS}]struct list_head"),
         ("vmap_blocks", "struct list_head"),
         ("memtype_list", "struct list_head"),
+        # processes
+        ("mm_cachep", "*kmem_cache"),
+        ("vm_area_cachep", "*kmem_cache"),
+        ("task_struct_cachep", "*kmem_cache"),
+        ("signal_cachep", "*kmem_cache"),
+        ("anon_vma_cachep", "*kmem_cache"),
+        ("pgd_list", "struct list_head"),
+        ("empty_zero_page", "u64"),
+        ("vm_committed_as", "s64"),
+        ("last_pid", "s32"),
+        ("sysctl_overcommit_memory", "s32"),
+        ("sysctl_overcommit_ratio", "s32"),
+        ("sysctl_max_map_count", "s32"),
         # counters: work done, for `kmem compare` and /proc/vmstat
         ("vm_events", f"[{NR_VM_EVENTS}]u64"),
         ("vm_zone_stat", "[16]s64"),

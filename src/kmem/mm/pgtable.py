@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
-from kmem.lib.jit import jit, load64, lshr, store64
+from kmem.lib.jit import container_of, jit, load64, lshr, store64
+from kmem.mm.mm_types import page
 from kmem.mm.mmzone import (
     NR_PAGETABLE,
     PAGE_SIZE,
@@ -70,7 +71,20 @@ def next_table(k: Any, slot: int, alloc: bool, counted: bool) -> int:
     count_vm_events(k, EV_PAGE_TABLE, 1)
     table = page_to_virt(p)
     store64(k, slot, virt_to_phys(table) | KERNPG_TABLE)
+    if slot & ~4095 == k.swapper_pg_dir:
+        sync_global_pgds(k, slot)
     return table
+
+
+@jit
+def sync_global_pgds(k: Any, slot: int) -> None:
+    """``sync_global_pgds()``: every process gets the entry that is new at *slot* of the kernel's own top table."""
+    head = k.pgd_list
+    link = head.next
+    while link and link != head:
+        pgd = page_to_virt(container_of(link, page, "lru"))
+        store64(k, pgd + (slot & 4095), load64(k, slot))
+        link = link.next
 
 
 @jit

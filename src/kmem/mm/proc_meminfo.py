@@ -1,6 +1,6 @@
 """/proc/meminfo (fs/proc/meminfo.c, mm/hugetlb.c, arch/x86/mm/pat/set_memory.c; 6.1, Debian's configuration).
 
-Not in the model, and so 0: buffers, swap, zswap, committed user memory, poisoned pages, huge pages. ``Percpu`` counts
+Not in the model, and so 0: buffers, swap, zswap, poisoned pages, huge pages. ``Percpu`` counts
 the units of all CPUs, as the kernel does (its metadata left out); the model's per-cpu chunk is as large as its unit
 from the start.
 """
@@ -88,7 +88,7 @@ def _lines(mm: Mm) -> Iterator[tuple[str, int]]:
     yield "Bounce", zone("NR_BOUNCE")
     yield "WritebackTmp", node("NR_WRITEBACK_TEMP")
     yield "CommitLimit", k.totalram_pages * OVERCOMMIT_RATIO // 100 * 4
-    yield "Committed_AS", 0
+    yield "Committed_AS", max(k.vm_committed_as, 0) * 4
     yield "VmallocTotal", (VMALLOC_END - VMALLOC_START) >> 10
     yield "VmallocUsed", k.nr_vmalloc_pages * 4
     yield "VmallocChunk", 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from kmem.mm import validate_buddy, validate_paging, validate_slub, validate_vmalloc
+from kmem.mm import validate_buddy, validate_paging, validate_slub, validate_user, validate_vmalloc
 from kmem.mm.validate_memory import Memory, Violation
 from kmem.mm.view import View
 
@@ -41,6 +41,11 @@ class Scans:
         """Areas and page tables."""
         return validate_vmalloc.Vmap(self.buddy, self.slub)
 
+    @cached_property
+    def user(self) -> validate_user.User:
+        """Processes: areas, page tables, mapped pages."""
+        return validate_user.User(self.buddy)
+
 
 Invariant = Callable[[Scans], Iterable[Violation]]
 
@@ -51,6 +56,8 @@ for _of_slub in validate_slub.PREDICATES:
     _PREDICATES[_of_slub.__name__.upper()] = lambda scans, predicate=_of_slub: predicate(scans.slub)  # type: ignore[misc]
 for _of_vmap in (*validate_vmalloc.PREDICATES, *validate_paging.PREDICATES):
     _PREDICATES[_of_vmap.__name__.upper()] = lambda scans, predicate=_of_vmap: predicate(scans.vmap)  # type: ignore[misc]
+for _of_user in validate_user.PREDICATES:
+    _PREDICATES[_of_user.__name__.upper()] = lambda scans, predicate=_of_user: predicate(scans.user)  # type: ignore[misc]
 
 
 def check_view(view: View, only: Iterable[str] = ()) -> list[Violation]:

@@ -13,6 +13,7 @@ from kmem.mm.mm_types import vm_struct, vmap_area, vmap_block
 from kmem.mm.validate_buddy import ALLOCATED, Buddy
 from kmem.mm.validate_memory import PAGE_SIZE, BrokenList, Memory, Violation
 from kmem.mm.validate_slub import Slub
+from kmem.mm.validate_user import User
 
 SPACE = (0xFFFF800000000000, 0xFFFFFFFFFFFFF000)
 PRESENT, PSE, FRAME = 1, 1 << 7, 0x000FFFFFFFFFF000
@@ -318,7 +319,8 @@ def p2(v: Vmap) -> Iterator[Violation]:
     marked = {pfn for pfn, kind in v.memory.typed if v.memory.page_flags.is_table(kind)}
     if len(marked) != v.memory.k.vm_node_stat[38]:
         yield Violation("P2", f"NR_PAGETABLE {v.memory.k.vm_node_stat[38]}, {len(marked)} pages are marked")
-    for pfn in sorted(marked - {table // PAGE_SIZE for table in v.tables}):
+    known = {table // PAGE_SIZE for table in v.tables} | set(User(v.buddy).tables)
+    for pfn in sorted(marked - known):
         yield Violation("P2", f"pfn {pfn} is marked as a page table, but nothing points to it")
 
 

@@ -19,5 +19,6 @@ from __future__ import annotations
     EV_TLB_FLUSH,
     EV_PAGE_TABLE,
     EV_PGALLOC_FAIL,
-) = range(16)
+    EV_PGFAULT,
+) = range(17)
 """Indices into ``kdata.vm_events``: how much work the kernel did."""

@@ -4,7 +4,7 @@ The kernel adds up per-cpu differences now and then; the model counts at once, s
 nodes are kept for the machine as a whole (``kdata.vm_node_stat``), which has one node.
 
 What the model has no notion of stays 0, as on a kernel where it never happened: LRU lists and the page cache,
-writeback, swap, page faults, reclaim by scanning, compaction, huge pages, NUMA hits and misses. ``kdata.vm_events``
+writeback, swap, reclaim by scanning, compaction, huge pages, NUMA hits and misses. ``kdata.vm_events``
 counts allocated pages without their zone; ``pgalloc_*`` shows them all at the zone that GFP_KERNEL tries first.
 """
 
@@ -24,7 +24,7 @@ from kmem.mm.mmzone import (
     WMARK_HIGH,
     WMARK_LOW,
 )
-from kmem.mm.vm_events import EV_PGALLOC, EV_PGFREE
+from kmem.mm.vm_events import EV_PGALLOC, EV_PGFAULT, EV_PGFREE
 
 if TYPE_CHECKING:
     from kmem.mm.api import Mm
@@ -159,7 +159,11 @@ def _events(mm: Mm) -> dict[str, int]:
     k = mm.view.kdata
     preferred = k.node_data[0].node_zonelists[0]._zonerefs[0].zone_idx
     zone_name = mm.view.string(k.node_data[0].node_zones[preferred].name).upper()
-    return {f"PGALLOC_{zone_name}": int(k.vm_events[EV_PGALLOC]), "PGFREE": int(k.vm_events[EV_PGFREE])}
+    return {
+        f"PGALLOC_{zone_name}": int(k.vm_events[EV_PGALLOC]),
+        "PGFREE": int(k.vm_events[EV_PGFREE]),
+        "PGFAULT": int(k.vm_events[EV_PGFAULT]),
+    }
 
 
 def text(mm: Mm) -> str:

@@ -26,14 +26,23 @@ X86_FEATURE_REP_GOOD = 3 * 32 + 16
 X86_FEATURE_ALWAYS = 3 * 32 + 21
 X86_FEATURE_POPCNT = 4 * 32 + 23
 X86_FEATURE_ERMS = 9 * 32 + 9
+X86_FEATURE_SMAP = 9 * 32 + 20
 X86_FEATURE_FSRM = 18 * 32 + 4
 
 CPU_FEATURES = frozenset(
-    (X86_FEATURE_ALWAYS, X86_FEATURE_REP_GOOD, X86_FEATURE_POPCNT, X86_FEATURE_ERMS, X86_FEATURE_FSRM)
+    (
+        X86_FEATURE_ALWAYS,
+        X86_FEATURE_REP_GOOD,
+        X86_FEATURE_POPCNT,
+        X86_FEATURE_ERMS,
+        X86_FEATURE_SMAP,
+        X86_FEATURE_FSRM,
+    )
 )
 """What the emulated CPU has, as 6.1 numbers it (arch/x86/include/asm/cpufeatures.h), of what changes a module's code.
 
-Not there: Xen PV, SMAP (the emulator has no STAC and CLAC), five-level paging, RDTSCP, CLFLUSHOPT, every mitigation.
+Not there: Xen PV, five-level paging, RDTSCP, CLFLUSHOPT, every mitigation. SMAP is: the executor does what STAC and
+CLAC do, which the emulator lacks.
 """
 
 

@@ -28,6 +28,9 @@ TABLES: Mapping[str, Sequence[tuple[str, str]]] = {
     "the work it took": (
         ("path", "path"),
         ("pages from buddy", "buddy_pages"),
+        ("when written to", "touched_pages"),
+        ("of them tables", "table_pages"),
+        ("page faults", "faults"),
         ("bytes zeroed", "bytes_zeroed"),
         ("page table entries", "pte_writes"),
         ("TLB flushes", "tlb_flushes"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from kmem.abi.address import TASK_SIZE_MAX
 from kmem.machine.fault import DF, GP, PF, PF_INSTR, PF_PROT, PF_WRITE, Fault
 
 PAGE_SIZE = 4096
@@ -234,7 +235,7 @@ def classify(
             return Kind.NULL_DEREFERENCE
         if code & PF_INSTR:
             return Kind.EXEC_FAULT
-        if code & PF_PROT and code & PF_WRITE:
+        if code & PF_PROT and code & PF_WRITE and address >= TASK_SIZE_MAX:
             tables = is_page_table is not None and is_page_table(address)
             return Kind.PAGE_TABLE_WRITE if tables else Kind.READ_ONLY_WRITE
     stale = abs(address - POISON_FREE_WORD) < POISON_REACH or _deleted(address)
