@@ -25,7 +25,7 @@ byte_rev_table crc32_be crc32_le crc_ccitt crc_ccitt_false crc_ccitt_false_table
 """,
     "cpumask": """
 __cpu_active_mask __cpu_dying_mask __cpu_online_mask __cpu_possible_mask __cpu_present_mask __num_online_cpus
-cpu_all_bits cpu_bit_bitmap cpumask_local_spread cpumask_next_wrap nr_cpu_ids nr_node_ids nr_online_nodes
+cpu_all_bits cpu_bit_bitmap cpumask_local_spread cpumask_next_wrap nr_cpu_ids
 """,
     "ctype": """
 _ctype
@@ -193,6 +193,9 @@ msleep msleep_interruptible round_jiffies round_jiffies_relative round_jiffies_u
 schedule_timeout schedule_timeout_interruptible schedule_timeout_killable schedule_timeout_uninterruptible
 usleep_range_state
 """,
+    "topology": """
+__node_distance kmem_node_cpumasks node_states node_to_cpumask_map nr_online_nodes
+""",
     "uaccess": """
 __check_object_size _copy_from_user _copy_to_user copy_from_kernel_nofault strncpy_from_user strnlen_user
 """,
@@ -223,7 +226,7 @@ sme_me_mask static_key_initialized system_state
 """File: names declared in it."""
 
 PRIVATE_DATA = """
-param_array_element kmalloced_params param_value printk_ratelimit_state rcu_cblist
+param_array_element kmalloced_params param_value printk_ratelimit_state rcu_cblist kmem_node_cpumasks
 """
 """Variables of the model's own."""
 

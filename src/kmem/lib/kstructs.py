@@ -15,8 +15,8 @@ _WINDOWS = {"page": VMEMMAP, "slab": VMEMMAP, "folio": VMEMMAP}
 _WINDOWS |= dict.fromkeys(("list_head", "rb_node", "rb_root", "hlist_node", "hlist_head"), ANY)
 
 _NAMES = """page slab folio list_head rb_node rb_root hlist_head hlist_node callback_head zone free_area zonelist
-zoneref pglist_data per_cpu_pages per_cpu_zonestat kmem_cache kmem_cache_cpu kmem_cache_node kmem_cache_order_objects
-reciprocal_value kobject track vm_struct vmap_area vmap_block""".split()
+zoneref pglist_data per_cpu_pages per_cpu_zonestat per_cpu_nodestat kmem_cache kmem_cache_cpu kmem_cache_node
+kmem_cache_order_objects reciprocal_value kobject track vm_struct vmap_area vmap_block""".split()
 
 
 def _fill(table: dict[str, Struct], release: str) -> None:
