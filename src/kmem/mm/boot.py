@@ -153,6 +153,7 @@ class MemoryBoot:
         self._zones()
         self._free_memory()
         self.core.k_setup_per_cpu_pageset()
+        self.core.k_start_khugepaged()
         self._slab()
         flags = self.release.slab_flags["SLAB_PANIC"]
         size = vmap_area.among(self.ram.structs).size

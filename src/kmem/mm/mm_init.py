@@ -17,6 +17,7 @@ from kmem.mm.mmzone import (
     MAX_NR_ZONES,
     MAX_ORDER,
     MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
     NODES_PGSHIFT,
     NR_FREE_PAGES,
@@ -46,6 +47,7 @@ from kmem.mm.vm_events import EV_PGFREE
 
 WATERMARK_SCALE = 10000
 MIN_PERCPU_PAGELIST_HIGH_FRACTION = 8
+SMALLEST_WITH_THP = 512 << (20 - PAGE_SHIFT)
 MAX_NUMNODES = 1024
 
 
@@ -262,14 +264,9 @@ def int_sqrt(x: int) -> int:
     return root
 
 
-@entry
-def k_setup_watermarks(ram: Any) -> int:
-    """``init_per_zone_wmark_min()``: min_free_kbytes, watermarks, and what lower zones keep from requests that could
-    go higher.
-    """
-    k = kernel(ram)
-    kbytes = int_sqrt(k.totalram_pages * 4 * 16)
-    k.min_free_kbytes = max(128, min(kbytes, 262144)) if k.user_min_free_kbytes < 0 else k.user_min_free_kbytes
+@jit
+def setup_per_zone_wmarks(k: Any) -> None:
+    """``setup_per_zone_wmarks()``: each zone's share of min_free_kbytes, and the steps above it."""
     pages_min = k.min_free_kbytes >> 2
     for node in range(k.nr_node_ids):
         for index in range(MAX_NR_ZONES):
@@ -281,6 +278,19 @@ def k_setup_watermarks(ram: Any) -> int:
             for i in range(4):
                 z._watermark[i] = least + i * step
             z.watermark_boost = 0
+            if z.per_cpu_pageset:
+                set_pageset_high(k, z)
+    calculate_totalreserve_pages(k)
+
+
+@entry
+def k_setup_watermarks(ram: Any) -> int:
+    """``init_per_zone_wmark_min()``: min_free_kbytes, watermarks, and what lower zones keep from requests that could
+    go higher.
+    """
+    k = kernel(ram)
+    kbytes = int_sqrt(k.totalram_pages * 4 * 16)
+    k.min_free_kbytes = max(128, min(kbytes, 262144)) if k.user_min_free_kbytes < 0 else k.user_min_free_kbytes
     for node in range(k.nr_node_ids):
         for low in range(MAX_NR_ZONES - 1):
             z = k.node_data[node].node_zones[low]
@@ -289,7 +299,31 @@ def k_setup_watermarks(ram: Any) -> int:
             for high in range(low + 1, MAX_NR_ZONES):
                 above += k.node_data[node].node_zones[high].managed_pages
                 z.lowmem_reserve[high] = above // ratio if z.managed_pages and high < ZONE_DEVICE + 1 else 0
-    calculate_totalreserve_pages(k)
+    setup_per_zone_wmarks(k)
+    return 0
+
+
+@entry
+def k_start_khugepaged(ram: Any) -> int:
+    """``set_recommended_min_free_kbytes()`` (mm/khugepaged.c): more is kept free, so that blocks of one type stay
+    whole. Machines below 512 MiB have no transparent huge pages and skip it; a sysctl has the last word.
+    """
+    k = kernel(ram)
+    if k.totalram_pages < SMALLEST_WITH_THP or k.user_min_free_kbytes >= 0:
+        return 0
+    zones = 0
+    free = 0
+    for node in range(k.nr_node_ids):
+        for index in range(ZONE_NORMAL + 1):
+            z = k.node_data[node].node_zones[index]
+            if z.present_pages:
+                zones += 1
+                free += max(z.managed_pages - z._watermark[WMARK_HIGH], 0)
+    least = PAGEBLOCK_NR_PAGES * zones * (2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES)
+    kbytes = min(least, free // 20) << (PAGE_SHIFT - 10)
+    if kbytes > k.min_free_kbytes:
+        k.min_free_kbytes = kbytes
+    setup_per_zone_wmarks(k)
     return 0
 
 
@@ -368,33 +402,42 @@ def k_setup_per_cpu_pageset(ram: Any) -> int:
             z.per_cpu_zonestats = ptr(per_cpu_zonestat, pcpu_alloc(k, sizeof(per_cpu_zonestat), 8), k)
             refresh_zone_stat_thresholds(k, z)
             z.per_cpu_pageset = ptr(per_cpu_pages, pcpu_alloc(k, sizeof(per_cpu_pages), 64), k)
-            batch = max(zone_batchsize(z.managed_pages), 1)
-            near = nr_cpus_node(k, node)
-            high = max(z._watermark[WMARK_LOW] // (near if near else k.nr_cpu_ids), batch << 2)
-            z.pageset_batch = batch
-            most = high
-            if PCP_HIGH_AUTO:
-                most = max(z.managed_pages // MIN_PERCPU_PAGELIST_HIGH_FRACTION // k.nr_cpu_ids, batch << 2)
-                z.pageset_high_min = high
-                z.pageset_high_max = most
-            else:
-                z.pageset_high = high
+            z.pageset_batch = max(zone_batchsize(z.managed_pages), 1)
             for cpu in range(k.nr_cpu_ids):
-                init_pageset(cpu_pages(k, z, cpu), high, most, batch)
+                init_pageset(cpu_pages(k, z, cpu), z.pageset_batch)
+            set_pageset_high(k, z)
     return 0
 
 
 @jit
-def init_pageset(pcp: Any, high: int, most: int, batch: int) -> None:
-    """``per_cpu_pages_init()`` and ``pageset_update()``."""
+def set_pageset_high(k: Any, z: Any) -> None:
+    """``zone_highsize()`` and ``zone_pcp_update()``: the CPUs of the node share what lies below the low watermark."""
+    sharing = nr_cpus_node(k, z.node)
+    if not sharing:
+        sharing = k.nr_cpu_ids
+    least = z.pageset_batch << 2
+    high = max(z._watermark[WMARK_LOW] // sharing, least)
+    most = max(z.managed_pages // MIN_PERCPU_PAGELIST_HIGH_FRACTION // sharing, least)
+    if PCP_HIGH_AUTO:
+        z.pageset_high_min = high
+        z.pageset_high_max = most
+    else:
+        z.pageset_high = high
+    for cpu in range(k.nr_cpu_ids):
+        pcp = cpu_pages(k, z, cpu)
+        if PCP_HIGH_AUTO:
+            pcp.high_min = high
+            pcp.high_max = most
+        else:
+            pcp.high = high
+
+
+@jit
+def init_pageset(pcp: Any, batch: int) -> None:
+    """``per_cpu_pages_init()``."""
     for i in range(NR_PCP_LISTS):
         INIT_LIST_HEAD(pcp.lists[i])
     pcp.batch = batch
-    pcp.high = high
-    if PCP_HIGH_AUTO:
-        pcp.high = 0
-        pcp.high_min = high
-        pcp.high_max = most
     pcp.count = 0
 
 

@@ -256,6 +256,8 @@ def b11(b: Buddy) -> Iterator[Violation]:
     least = max(128, min(math.isqrt(total * 4 * 16), 262144))
     if k.user_min_free_kbytes >= 0:
         least = int(k.user_min_free_kbytes)
+    elif total >= 512 << 8:
+        least = max(least, _for_huge_pages(b, least))
     if k.min_free_kbytes != least or k.totalram_pages != total:
         yield Violation(
             "B11", f"min_free_kbytes {k.min_free_kbytes} for {k.totalram_pages} pages; {least} for {total} expected"
@@ -274,6 +276,19 @@ def b11(b: Buddy) -> Iterator[Violation]:
         reserve = [sum(managed.get((z.node, i), 0) for i in range(z.index + 1, j + 1)) // ratio for j in range(5)]
         if [int(z.z.lowmem_reserve[j]) for j in range(5)] != reserve:
             yield Violation("B11", f"{z.name}: lowmem_reserve is not {reserve}")
+
+
+def _for_huge_pages(b: Buddy, least: int) -> int:
+    """What khugepaged raises min_free_kbytes to: 11 page blocks a zone, but no more than 5 % of what is above the high
+    watermarks that there were before.
+    """
+    total = sum(int(z.z.managed_pages) for z in b.zones)
+    above = 0
+    for z in b.zones:
+        size = int(z.z.managed_pages)
+        low = (least // 4) * size // total
+        above += max(size - low - 2 * max(low // 4, size * int(b.memory.k.watermark_scale_factor) // 10000), 0)
+    return 4 * min((11 * len(b.zones)) << PAGEBLOCK_ORDER, above // 20)
 
 
 def b12(b: Buddy) -> Iterator[Violation]:
