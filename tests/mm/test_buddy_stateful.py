@@ -26,6 +26,7 @@ from tests.naive.pages import PagesInUse, may_succeed
 
 BUDDY = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B11", "B12", "B13", "B14")
 QUIET = __GFP_NOWARN | __GFP_NORETRY
+THISNODE = __GFP_THISNODE
 MASKS = (
     GFP_KERNEL,
     GFP_KERNEL | __GFP_COMP,
@@ -67,7 +68,7 @@ class BuddyMachine(RuleBasedStateMachine):
     def alloc_on_node(self, order: int, node: int, exactly: bool, count: int) -> None:
         node %= self.mm.config.nodes
         for _ in range(count):
-            gfp = GFP_KERNEL | QUIET | (__GFP_THISNODE if exactly else 0)
+            gfp = GFP_KERNEL | QUIET | (THISNODE if exactly else 0)
             mask = -1 if exactly else 1 << node
             page = self.mm.alloc_pages_nodemask(gfp, order, node, mask)
             if page:

@@ -254,19 +254,20 @@ def test_nodes_that_cannot_be(ram: int, nodes: int) -> None:
         configuration("debian", ram=ram, nodes=nodes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_struct_pages_that_boot_put_off_are_made_when_they_are_needed(boot: Boot, nodes: int) -> None:
-    mm = boot(ram=6 << 30, nodes=nodes)
+    mm = boot(ram=5 << 30, nodes=nodes)
     node = nodes - 1
     assert mm.view.kdata.deferred_end[node] > 0
+    assert check(mm) == []
     mm.drain()
     total, free = int(mm.view.kdata.totalram_pages), mm.zone_free()
-    assert check(mm) == []
     blocks = []
     while page := mm.alloc_pages(GFP_KERNEL | QUIET, 10):
         blocks.append(page)
     assert mm.view.kdata.deferred_end[node] == 0
-    assert len(set(blocks)) == len(blocks) > (free >> 10) - 40
+    assert len(set(blocks)) == len(blocks) > (free >> 10) - 200
     tail = mm.view.page(mm.view.pfn(blocks[-1]) + 77)
     assert (tail._mapcount, tail._refcount) == (-1, 0)
     assert tail.flags >> 54 & 0x3FF == page_nid(mm, blocks[-1])

@@ -442,11 +442,11 @@ def sysfs_slab_alias(k: Any, s: Any, name: int) -> bool:
     An entry is the address of the next, of the cache, and the name. It stays when the alias is destroyed, as the
     kernel's link does, until the cache goes.
     """
-    forget_aliases(k, 0, name)
     length = string_length(k, name)
-    entry = kmalloc_from(k, 16 + length + 1, GFP_KERNEL, -1) if may_fail(k, GFP_KERNEL) else 0
+    entry = kmalloc_from(k, 16 + length + 1, GFP_KERNEL, -1)
     if not entry:
         return False
+    forget_aliases(k, 0, name)
     store64(k, entry, k.alias_list)
     store64(k, entry + 8, address(s))
     copy(k, entry + 16, name, length + 1)
