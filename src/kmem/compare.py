@@ -19,6 +19,7 @@ from kmem.abi.gfp import GFP_ATOMIC, GFP_KERNEL
 from kmem.kapi.context import HARDIRQ_OFFSET, PREEMPT_OFFSET, SOFTIRQ_OFFSET
 from kmem.kapi.executor import TaskDied
 from kmem.lib.cstruct import CoreFault
+from kmem.mm.mm_types import NR_VM_EVENTS
 from kmem.mm.vm_events import (
     EV_PAGE_TABLE,
     EV_PGALLOC,
@@ -141,7 +142,7 @@ class Lab:
     def events(self) -> list[int]:
         """The work counters."""
         counters = self.k.mm.view.kdata.vm_events
-        return [int(counters[i]) for i in range(EV_PGFAULT + 1)]
+        return [int(counters[i]) for i in range(NR_VM_EVENTS)]
 
     def is_free(self, p: int) -> bool:
         """Whether the memory at *p* belongs to nobody now."""
@@ -238,7 +239,7 @@ def _row(lab: Lab, call: str, size: int, context: int, largest: int) -> Row:
         largest=largest,
         free=frees,
         path=path,
-        buddy_pages=work[EV_PGALLOC],
+        buddy_pages=sum(work[EV_PGALLOC:]),
         bytes_zeroed=work[EV_ZEROED],
         pte_writes=work[EV_PTE_SET],
         tlb_flushes=flushes,

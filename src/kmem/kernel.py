@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 from kmem.abi.exports import export
 from kmem.abi.layout import layout
 from kmem.abi.release import release
-from kmem.errors import UsageError
 from kmem.kapi.context import CpuContext
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, TaskDied
@@ -51,8 +50,6 @@ BOOT_NS = 1_000_000_000
 """Simulated time at which the machine is up."""
 COMM = "insmod"
 """The task that loads modules."""
-LARGEST_RAM = 1022 << 30
-"""What the emulated CPU's 40 address lines reach, less the hole below 4 GiB."""
 
 
 class Kernel:
@@ -66,7 +63,7 @@ class Kernel:
         self.release = release(self.boot_config.release)
         self.layout = layout(self.boot_config.release)
         self.config = self.release.configs[self.boot_config.config]
-        self.nr_cpus = self.boot_config.cpus
+        self.nr_cpus, self.nr_nodes = self.boot_config.cpus, self.boot_config.nodes
         self.clock = Clock(BOOT_NS)
         self.log = LogBuf(self.clock)
         self.kallsyms = Kallsyms()
@@ -180,6 +177,10 @@ class Kernel:
             self.tainted,
             set(self._warned),
             self.random.getstate(),
+            self.symbols.mark(),
+            self.leaks.mark(),
+            self._executor,
+            self._executor.traps.mark() if self._executor else 0,
         )
 
     def rollback(self) -> None:
@@ -190,7 +191,7 @@ class Kernel:
         """
         self.drain()
         self.mm.ram.rollback()
-        mark, ns, modules, names, self.tainted, warned, state = self._saved
+        mark, ns, modules, names, self.tainted, warned, state, symbols, live, executor, traps = self._saved
         self.log.rewind(mark)
         self.clock.set(ns)
         self.loader.loaded = {module.name: module for module, _ in modules}
@@ -200,8 +201,13 @@ class Kernel:
         self.kallsyms.rewind(names)
         self.random.setstate(state)
         self.pid = self.user.pid(self.current)
+        self.symbols.rewind(symbols)
+        self.leaks.rewind(live)
         self.site.forget_sites()
-        if self._executor:
+        if self._executor is not executor:  # the stack and the code that the CPU needs are gone again
+            self.close()
+        elif self._executor:
+            self._executor.traps.rewind(traps)
             self._executor.code_changed()
 
     def close(self) -> None:
@@ -209,6 +215,7 @@ class Kernel:
         if self._executor is not None:
             self._executor.cpu.close()
             self._executor = None
+            self.symbols.code_written = lambda address, size: None
 
     def __enter__(self) -> Kernel:
         return self
@@ -274,6 +281,12 @@ class Kernel:
         from kmem.mm import slub_sysfs
 
         return slub_sysfs.sysfs(self.mm, cache, attribute, kallsyms=self.kallsyms)
+
+    def node_sysfs(self, node: int, attribute: str) -> str:
+        """The text of /sys/devices/system/node/node*node*/*attribute*."""
+        from kmem.mm import node_sysfs
+
+        return node_sysfs.text(self.mm, node, attribute)
 
     def dmesg(self) -> str:
         """The kernel log, as ``dmesg`` prints it."""
@@ -477,17 +490,19 @@ class Kernel:
 
 
 def boot(
-    release: str = "6.1", ram: str | int = "512M", cpus: int = 2, seed: int = 0, config: str = "debian", **more: Any
+    release: str = "6.1",
+    ram: str | int = "512M",
+    cpus: int = 2,
+    seed: int = 0,
+    config: str = "debian",
+    numa: int = 1,
+    **more: Any,
 ) -> Kernel:
-    """Boot a machine. *ram* in bytes or with a K, M, G or T; *config* plain, debian or debug; *more* as in
-    `BootConfig`; *cmdline*, a kernel command line (`kmem.mm.cmdline`); and *bus*, the devices that answer
-    (`kmem.machine.bus.Bus`).
+    """Boot a machine. *ram* in bytes or with a K, M, G or T; *config* plain, debian or debug; *numa* is the number of
+    nodes that memory and CPUs are shared out to; *more* as in `BootConfig`; *cmdline*, a kernel command line
+    (`kmem.mm.cmdline`); and *bus*, the devices that answer (`kmem.machine.bus.Bus`).
     """
     size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
-    if size % (2 << 20) or size > LARGEST_RAM:
-        raise UsageError(
-            f"{size} bytes of RAM cannot be simulated", remedy="choose a multiple of 2M between 96M and 1022G"
-        )
     budget, bus = more.pop("budget", 100_000_000), more.pop("bus", None)
-    chosen = configuration(config, release=release, ram=size, cpus=cpus, seed=seed, **more)
+    chosen = configuration(config, release=release, ram=size, cpus=cpus, seed=seed, nodes=numa, **more)
     return Kernel(chosen, budget=budget, bus=bus)

@@ -29,6 +29,7 @@ class RunOptions:
     config: str = "debian"
     ram: int = 512 << 20
     cpus: int = 2
+    numa: int = 1
     seed: int = 0
     budget: int = 100_000_000
     cmdline: str = ""
@@ -90,6 +91,7 @@ def run_module(options: RunOptions) -> RunResult:
         release=options.release,
         ram=options.ram,
         cpus=options.cpus,
+        numa=options.numa,
         seed=options.seed,
         config=options.config,
         cmdline=options.cmdline,

@@ -57,9 +57,15 @@ load() {
 snap before '%(proc)s'
 %(loads)s
 snap after '%(proc)s'
-cd /out && tar czf /dev/ttyS1 .
+%(sys)scd /out && tar czf /dev/ttyS1 .
 sync
 poweroff -f
+"""
+
+
+SYS = """for f in %s; do
+    [ -f $f ] && mkdir -p /out${f%%/*} && cat $f > /out$f 2> /dev/null
+done
 """
 
 
@@ -80,8 +86,8 @@ class Load:
 class Boot:
     """What came back: the console, where only the kernel writes, and files.
 
-    The files are ``steps``, what insmod said, and /proc in ``before/``, ``loaded.N/`` and ``after/``. A kernel that
-    dies takes them with it; the console always comes.
+    The files are ``steps``, what insmod said, /proc in ``before/``, ``loaded.N/`` and ``after/``, and in the end what
+    was wanted of /sys under its own name. A kernel that dies takes them with it; the console always comes.
     """
 
     console: str
@@ -94,23 +100,26 @@ def boot(
     timeout: float = TIMEOUT,
     loaded: Sequence[str] = PROC,
     version: str = VERSION,
+    machine: Sequence[str] = (),
+    sys: Sequence[str] = (),
 ) -> Boot:
     """Boot Debian's kernel, load the modules one after the other on CPU 0, and return what it said. *loaded* are the
-    files of /proc that are wanted of each load; a boot with hundreds of loads had better not bring all.
+    files of /proc that are wanted of each load; a boot with hundreds of loads had better not bring all. *machine* are
+    more words for QEMU (a later one wins), *sys* files of /sys, for the shell to match, to read at the end.
 
     Raises Unavailable, with the way out, where this machine cannot do it, and when the boot took too long.
     """
     if shutil.which(QEMU) is None:
         raise Unavailable(f"{QEMU} not found: apt-get install qemu-system-x86")
     kernel = kernel_image(version)
-    initramfs = _initramfs(loads, loaded)
+    initramfs = _initramfs(loads, loaded, sys)
     key = hashlib.sha256(kernel.read_bytes())
-    for part in (initramfs, append.encode(), " ".join((*MACHINE, COMMAND_LINE)).encode()):
+    for part in (initramfs, append.encode(), " ".join((*MACHINE, *machine, COMMAND_LINE)).encode()):
         key.update(hashlib.sha256(part).digest())
     kept = cache_dir() / "boots" / f"{key.hexdigest()[:32]}.json"
     if kept.is_file():
         return Boot(**json.loads(kept.read_text()))
-    answer = _run(kernel, initramfs, append, timeout)
+    answer = _run(kernel, initramfs, append, timeout, machine)
     kept.parent.mkdir(parents=True, exist_ok=True)
     temporary = kept.with_suffix(f".{os.getpid()}")
     temporary.write_text(json.dumps(asdict(answer)))
@@ -120,25 +129,33 @@ def boot(
     return answer
 
 
-def _initramfs(loads: Sequence[Load], loaded: Sequence[str] = PROC) -> bytes:
+def _initramfs(loads: Sequence[Load], loaded: Sequence[str] = PROC, sys: Sequence[str] = ()) -> bytes:
     """The initial file system: busybox, the modules, and a script that loads them in order."""
     busybox = shutil.which("busybox")
     if busybox is None or b"/ld-linux" in Path(busybox).read_bytes()[:4096]:
         raise Unavailable("no static busybox found: apt-get install busybox-static")
     calls = "\n".join(f"load {number} {load.name} '{load.parameters}'" for number, load in enumerate(loads))
     files = {
-        "init": (INIT % {"proc": " ".join(PROC), "loaded": " ".join(loaded), "loads": calls}).encode(),
+        "init": (
+            INIT
+            % {
+                "proc": " ".join(PROC),
+                "loaded": " ".join(loaded),
+                "loads": calls,
+                "sys": SYS % " ".join(sys) if sys else "",
+            }
+        ).encode(),
         "bin/busybox": Path(busybox).read_bytes(),
         **{f"modules/{load.name}.ko": load.module.read_bytes() for load in loads},
     }
     return archive(files, ("dev", "proc", "sys"))
 
 
-def _run(kernel: Path, initramfs: bytes, append: str, timeout: float) -> Boot:
+def _run(kernel: Path, initramfs: bytes, append: str, timeout: float, machine: Sequence[str]) -> Boot:
     with tempfile.TemporaryDirectory() as work:
         initrd, second_serial = Path(work, "initrd"), Path(work, "out.tar")
         initrd.write_bytes(initramfs)
-        command = [QEMU, *MACHINE, "-kernel", str(kernel), "-initrd", str(initrd)]
+        command = [QEMU, *MACHINE, *machine, "-kernel", str(kernel), "-initrd", str(initrd)]
         command += ["-append", f"{COMMAND_LINE} {append}", "-display", "none", "-monitor", "none", "-net", "none"]
         command += ["-no-reboot", "-serial", "stdio", "-serial", f"file:{second_serial}"]
         try:

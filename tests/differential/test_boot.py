@@ -35,7 +35,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tar.addfile(member, io.BytesIO(b"few"))
     monkeypatch.setattr(booting, "QEMU", str(qemu))
     monkeypatch.setattr(
-        booting, "_initramfs", lambda loads, loaded: b"".join(load.module.read_bytes() for load in loads)
+        booting, "_initramfs", lambda loads, *wanted: b"".join(load.module.read_bytes() for load in loads)
     )
     monkeypatch.setenv("KMEM_KERNEL_IMAGE", str(tmp_path / "kernel"))
     monkeypatch.setenv("KMEM_CACHE", str(tmp_path / "cache"))

@@ -187,6 +187,10 @@ class FakeMm:
         self._log("alloc_pages", gfp, order, node)
         return self.allocate(64 << order, 64)
 
+    def alloc_pages_nodemask(self, gfp: int, order: int, node: int, nodes: int = -1) -> int:
+        self._log("alloc_pages_nodemask", gfp, order, node, nodes)
+        return self.allocate(64 << order, 64)
+
     def free_pages(self, page: int, order: int) -> None:
         self._log("free_pages", page, order)
 
@@ -379,6 +383,7 @@ class FakeHost:
         self.context = FakeContext()
         self.format = FormatOptions.seeded(0)
         self.nr_cpus = 2
+        self.nr_nodes = 1
         self.current = self.alloc(self.layout["task_struct"].size)
         self.warnings: list[str] = []
         self.findings: list[tuple[str, str]] = []

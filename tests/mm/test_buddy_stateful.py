@@ -12,6 +12,7 @@ from kmem.abi.gfp import (
     __GFP_NORETRY,
     __GFP_NOWARN,
     __GFP_RECLAIMABLE,
+    __GFP_THISNODE,
     GFP_ATOMIC,
     GFP_DMA32,
     GFP_HIGHUSER_MOVABLE,
@@ -25,6 +26,7 @@ from tests.naive.pages import PagesInUse, may_succeed
 
 BUDDY = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B11", "B12", "B13", "B14")
 QUIET = __GFP_NOWARN | __GFP_NORETRY
+THISNODE = __GFP_THISNODE
 MASKS = (
     GFP_KERNEL,
     GFP_KERNEL | __GFP_COMP,
@@ -42,9 +44,9 @@ masks = st.sampled_from(MASKS)
 class BuddyMachine(RuleBasedStateMachine):
     """Allocates and frees blocks on two CPUs."""
 
-    @initialize(config=st.sampled_from(("plain", "debian")))
-    def boot(self, config: str) -> None:
-        self.mm = BootedMm(config, ram=96 * MIB)
+    @initialize(config=st.sampled_from(("plain", "debian")), nodes=st.sampled_from((1, 2, 4)))
+    def boot(self, config: str, nodes: int) -> None:
+        self.mm = BootedMm(config, ram=max(96, 64 * nodes) * MIB, nodes=nodes)
         self.pages = PagesInUse()
         self.cpu = 0
 
@@ -62,9 +64,20 @@ class BuddyMachine(RuleBasedStateMachine):
             if page:
                 self.pages.take(self.mm.view.pfn(page), order, gfp)
 
+    @rule(order=st.integers(0, 5), node=st.integers(0, 3), exactly=st.booleans(), count=st.integers(1, 12))
+    def alloc_on_node(self, order: int, node: int, exactly: bool, count: int) -> None:
+        node %= self.mm.config.nodes
+        for _ in range(count):
+            gfp = GFP_KERNEL | QUIET | (THISNODE if exactly else 0)
+            mask = -1 if exactly else 1 << node
+            page = self.mm.alloc_pages_nodemask(gfp, order, node, mask)
+            if page:
+                assert self.mm.view.page(self.mm.view.pfn(page)).flags >> 54 & 0x3FF == node
+                self.pages.take(self.mm.view.pfn(page), order, gfp)
+
     @rule(order=orders, gfp=masks)
     def exhaust(self, order: int, gfp: int) -> None:
-        for _ in range(3000):
+        for _ in range(9000):
             page = self.mm.alloc_pages(gfp | QUIET, order)
             if not page:
                 assert gfp & 0x400 or not may_succeed(self.mm.view, gfp, order, self.cpu)
@@ -109,7 +122,7 @@ class BuddyMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "mm"):
             return
-        fresh = BootedMm(self.mm.config.config, ram=96 * MIB)
+        fresh = BootedMm(self.mm.config.config, ram=self.mm.config.ram, nodes=self.mm.config.nodes)
         for pfn in sorted(self.pages.order):
             self.mm.free_pages(self.mm.view.page(pfn)._addr & (1 << 64) - 1, self.pages.order[pfn])
         for mm in (fresh, self.mm):

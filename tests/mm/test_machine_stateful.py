@@ -22,24 +22,25 @@ kinds = st.sampled_from(("kmalloc", "atomic", "pages", "vmalloc", "kvmalloc", "p
 class WholeMachine(RuleBasedStateMachine):
     """Calls of all kinds from two CPUs."""
 
-    @initialize(config=st.sampled_from(("plain", "debian", "debug")))
-    def boot(self, config: str) -> None:
-        self.mm = BootedMm(config, ram=96 * MIB)
+    @initialize(config=st.sampled_from(("plain", "debian", "debug")), nodes=st.sampled_from((1, 2, 4)))
+    def boot(self, config: str, nodes: int) -> None:
+        self.mm = BootedMm(config, ram=max(96, 64 * nodes) * MIB, nodes=nodes)
+        self.node = -1
         self.live: list[tuple[str, int, int]] = []
         self.saved: tuple[list[tuple[str, int, int]], str] | None = None
 
     def _call(self, kind: str, size: int) -> int:
         mm = self.mm
         if kind == "kmalloc":
-            return mm.kmalloc(size, GFP_KERNEL | QUIET)
+            return mm.kmalloc(size, GFP_KERNEL | QUIET, self.node)
         if kind == "atomic":
-            return mm.kmalloc(size, GFP_ATOMIC | QUIET)
+            return mm.kmalloc(size, GFP_ATOMIC | QUIET, self.node)
         if kind == "pages":
-            return mm.alloc_pages(GFP_KERNEL | QUIET, (size - 1 >> 12).bit_length())
+            return mm.alloc_pages(GFP_KERNEL | QUIET, (size - 1 >> 12).bit_length(), self.node)
         if kind == "vmalloc":
-            return mm.vmalloc(size, GFP_KERNEL | QUIET)
+            return mm.vmalloc(size, GFP_KERNEL | QUIET, self.node)
         if kind == "kvmalloc":
-            return mm.kvmalloc(size, GFP_KERNEL | QUIET)
+            return mm.kvmalloc(size, GFP_KERNEL | QUIET, self.node)
         return mm.alloc_percpu(min(size, 4096), 8)
 
     def _free(self, kind: str, got: int, size: int) -> None:
@@ -58,6 +59,10 @@ class WholeMachine(RuleBasedStateMachine):
     @rule(cpu=st.integers(0, 1))
     def switch(self, cpu: int) -> None:
         self.mm.on_cpu(cpu)
+
+    @rule(node=st.integers(-1, 3))
+    def prefer(self, node: int) -> None:
+        self.node = node if node < self.mm.config.nodes else -1
 
     @rule(kind=kinds, size=sizes, count=st.integers(1, 12))
     def alloc(self, kind: str, size: int, count: int) -> None:
@@ -110,7 +115,7 @@ class WholeMachine(RuleBasedStateMachine):
     def _slab_pages(self) -> int:
         """Pages of slabs and of large kmallocs."""
         stat = self.mm.view.kdata.vm_node_stat
-        return int(stat[5] + stat[6]) // PAGE
+        return int(stat[5] + stat[6])
 
     @rule()
     def snapshot(self) -> None:

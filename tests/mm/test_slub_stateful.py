@@ -41,9 +41,9 @@ class SlubMachine(RuleBasedStateMachine):
 
     CONFIG = "plain"
 
-    @initialize(seed=st.integers(0, 3))
-    def boot(self, seed: int) -> None:
-        self.mm = BootedMm(self.CONFIG, ram=96 * MIB, seed=seed)
+    @initialize(seed=st.integers(0, 3), nodes=st.sampled_from((1, 2, 4)))
+    def boot(self, seed: int, nodes: int) -> None:
+        self.mm = BootedMm(self.CONFIG, ram=max(96, 64 * nodes) * MIB, seed=seed, nodes=nodes)
         self.objects = LiveObjects(self.mm.ram)
         self.owner: dict[int, int] = {}
         self.caches: dict[int, list[int]] = {}
@@ -78,6 +78,14 @@ class SlubMachine(RuleBasedStateMachine):
             self._take(addr, size, 0, gfp, wanted & -wanted if wanted not in (96, 192) else 8)
             assert size <= self.mm.ksize(addr) <= wanted
             assert not gfp & DMA or addr + size <= PAGE_OFFSET + 16 * MIB
+
+    @rule(size=sizes, node=st.integers(0, 3), count=st.integers(1, 40))
+    def kmalloc_node(self, size: int, node: int, count: int) -> None:
+        node %= self.mm.config.nodes
+        for _ in range(count if size < 4096 else 2):
+            addr = self.mm.kmalloc(size, GFP_KERNEL, node)
+            self._take(addr, size, 0, GFP_KERNEL)
+            assert self.mm.view.page_of(addr).flags >> 54 & 0x3FF == node
 
     @rule(size=st.integers(1, 3000), align=st.sampled_from((0, 8, 64, 256)), flags=st.sampled_from(CACHE_FLAGS))
     def create(self, size: int, align: int, flags: int) -> None:

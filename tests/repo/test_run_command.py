@@ -26,6 +26,7 @@ class RunOptions:
     config: str
     ram: int
     cpus: int
+    numa: int
     seed: int
     budget: int
     proc: tuple[str, ...]
@@ -88,7 +89,9 @@ def test_options_and_parameters_reach_the_runner(runner: Runner, ko: str, capfd:
         return RunResult(module={"name": repr(options)})
 
     runner(show)
-    words = "--ram 1G count=3 --cpus 4 flag --seed 7 --config plain --budget 1e6 --proc slabinfo --proc meminfo"
+    words = (
+        "--ram 1G count=3 --cpus 4 --numa 2 flag --seed 7 --config plain --budget 1e6 --proc slabinfo --proc meminfo"
+    )
     assert cli.main(["run", ko, *words.split(), "--json"]) == 0
     expected = RunOptions(
         path=ko,
@@ -97,6 +100,7 @@ def test_options_and_parameters_reach_the_runner(runner: Runner, ko: str, capfd:
         config="plain",
         ram=1 << 30,
         cpus=4,
+        numa=2,
         seed=7,
         budget=1_000_000,
         proc=("slabinfo", "meminfo"),

@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
 
     import kmem
 
-    machine = {name: getattr(args, name) for name in ("release", "config", "ram", "cpus", "seed", "cmdline")}
+    machine = {name: getattr(args, name) for name in ("release", "config", "ram", "cpus", "numa", "seed", "cmdline")}
     kernel = kmem.boot(**machine)
     for name in names:
         if len(names) > 1:

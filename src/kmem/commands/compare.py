@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str]) -> int:
     """Make the experiments and print their rows."""
     args = parser().parse_args(words)
-    machine = {name: getattr(args, name) for name in ("release", "config", "ram", "cpus", "seed", "cmdline")}
+    machine = {name: getattr(args, name) for name in ("release", "config", "ram", "cpus", "numa", "seed", "cmdline")}
     options.say_notes(args.cmdline, args.config)
 
     from dataclasses import asdict
@@ -52,6 +52,6 @@ def main(words: list[str]) -> int:
     from kmem.report.table import ink_for
     from kmem.report.text import machine_line
 
-    described = machine_line(args.release, args.config, args.ram, args.cpus)
+    described = machine_line(args.release, args.config, args.ram, args.cpus, args.numa)
     print(comparison_text(rows, args.context, described, ink_for(sys.stdout)))
     return 0

@@ -59,6 +59,9 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cpus", type=count, default=2, metavar="N", help="processors (default: 2)")
     add_command_line(group)
     group.add_argument(
+        "--numa", type=count, default=1, metavar="N", help="nodes that share memory and processors (default: 1)"
+    )
+    group.add_argument(
         "--seed", type=int, default=0, metavar="N", help="what the kernel's random numbers start from (default: 0)"
     )
 

@@ -99,6 +99,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         config=args.config,
         ram=args.ram,
         cpus=args.cpus,
+        numa=args.numa,
         seed=args.seed,
         budget=args.budget,
         cmdline=args.cmdline,
@@ -127,7 +128,7 @@ def words_of(args: argparse.Namespace) -> str:
 
     words = [args.file, *args.parameters]
     defaults = parser()
-    for name in ("release", "ram", "cpus", "cmdline", "seed"):
+    for name in ("release", "ram", "cpus", "numa", "cmdline", "seed"):
         value = getattr(args, name)
         if value != defaults.get_default(name):
             words += [f"--{name}", size(value) if name == "ram" else str(value)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from kmem.kapi.export import data, export, faithful
 from kmem.kapi.host import Host
+from kmem.mm.nodes import cpu_to_node
 
 NR_CPUS = 8192
+NUMA_NO_NODE = -1
 MASK_SIZE = NR_CPUS // 8
 
 
@@ -30,8 +32,6 @@ data("cpu_all_bits", MASK_SIZE, b"\xff" * MASK_SIZE, doc="All bits set, kernel/c
 data("cpu_bit_bitmap", 65 * MASK_SIZE, _bit_bitmap, doc="Masks of one CPU each, kernel/cpu.c.")
 data("nr_cpu_ids", 4, _number, align=4, doc="Number of possible CPUs, kernel/smp.c.")
 data("__num_online_cpus", 4, _number, align=4, doc="Number of CPUs, kernel/cpu.c.")
-data("nr_node_ids", 4, (1).to_bytes(4, "little"), align=4, doc="Number of possible nodes, mm/page_alloc.c.")
-data("nr_online_nodes", 4, (1).to_bytes(4, "little"), align=4, doc="Number of nodes, mm/page_alloc.c.")
 
 
 def _cpus(k: Host, mask: int) -> list[int]:
@@ -60,7 +60,9 @@ def cpumask_next_wrap(k: Host, n: int, mask: int, start: int, wrap: bool) -> int
 def cpumask_local_spread(k: Host, i: int, node: int) -> int:
     """``unsigned int cpumask_local_spread(unsigned int i, int node)``
 
-    lib/cpumask.c, 6.1. CPU number *i*, modulo their number; all are near.
+    lib/cpumask.c, 6.1. CPU number *i*, modulo their number, counted from those of *node*; -1 is no node.
     """
     cpus = _cpus(k, k.address_of("__cpu_online_mask"))
+    near = [cpu for cpu in cpus if node in (NUMA_NO_NODE, cpu_to_node(cpu, k.nr_nodes))]
+    cpus = near + [cpu for cpu in cpus if cpu not in near]
     return cpus[i % len(cpus)]

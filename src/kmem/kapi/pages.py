@@ -36,22 +36,27 @@ def alloc_pages(k: Host, gfp_mask: int, order: int) -> int:
     return k.mm.alloc_pages(gfp_mask, order)
 
 
-@export(simplified("a node mask is ignored"))
+def _nodes(k: Host, nodemask: int) -> int:
+    """The mask at *nodemask*; the first word of it, as there are 64 nodes at most. NULL is all nodes."""
+    return k.mem.u64(nodemask) if nodemask else -1
+
+
+@export(faithful)
 def __alloc_pages(k: Host, gfp_mask: int, order: int, preferred_nid: int, nodemask: int) -> int:
     """``struct page *__alloc_pages(gfp_t gfp, unsigned int order, int preferred_nid, nodemask_t *nodemask)``
 
-    mm/page_alloc.c, 6.1.
+    mm/page_alloc.c, 6.1. From the nodes of the mask (NULL: all), the nearest to the preferred one first.
     """
-    return k.mm.alloc_pages(gfp_mask, order, preferred_nid)
+    return k.mm.alloc_pages_nodemask(gfp_mask, order, preferred_nid, _nodes(k, nodemask))
 
 
-@export(simplified("a node mask is ignored"))
+@export(faithful)
 def __folio_alloc(k: Host, gfp_mask: int, order: int, preferred_nid: int, nodemask: int) -> int:
     """``struct folio *__folio_alloc(gfp_t gfp, unsigned int order, int preferred_nid, nodemask_t *nodemask)``
 
     mm/page_alloc.c, 6.1. A compound page.
     """
-    return k.mm.alloc_pages(gfp_mask | gfp.__GFP_COMP, order, preferred_nid)
+    return k.mm.alloc_pages_nodemask(gfp_mask | gfp.__GFP_COMP, order, preferred_nid, _nodes(k, nodemask))
 
 
 @export(faithful)

@@ -65,6 +65,15 @@ class Symbols:
                 self._placed[name] = found
         return found
 
+    def mark(self) -> tuple[dict[str, int], int, int, set[str]]:
+        """What is placed now, for :meth:`rewind`."""
+        return dict(self._placed), self._text, self._data, set(self.missing)
+
+    def rewind(self, mark: tuple[dict[str, int], int, int, set[str]]) -> None:
+        """Forget what was placed since *mark*; the RAM that holds it is rolled back by the caller."""
+        placed, self._text, self._data, missing = mark
+        self._placed, self.missing = dict(placed), set(missing)
+
     def exported(self, name: str) -> int | None:
         """As `address`, for a module: what the model keeps for itself is not to be linked to."""
         return None if getattr(lookup(name), "private", False) else self.address(name)

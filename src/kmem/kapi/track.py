@@ -17,7 +17,7 @@ def describe(k: Any, allocation: Allocation) -> None:
     allocation.region = k.site.region(address)
     allocation.address = address
     allocation.site = k.site.call_site(event.call_site)
-    allocation.cache = k.mm.view.cache_name(k.mm.view.ptr(k.site.kmem_cache, event.cache)) if event.cache else ""
+    allocation.cache = k.mm.view.described_cache(k.mm.view.ptr(k.site.kmem_cache, event.cache)) if event.cache else ""
     if event.kind in ("percpu_alloc_percpu", "kmem_cache_create", "ioremap"):
         return
     first, last = address >> 12, (address + max(event.requested or event.allocated, 1) - 1) >> 12

@@ -15,9 +15,9 @@ _WINDOWS = {"page": VMEMMAP, "slab": VMEMMAP, "folio": VMEMMAP}
 _WINDOWS |= dict.fromkeys(("resource", "list_head", "rb_node", "rb_root", "hlist_node", "hlist_head"), ANY)
 
 _NAMES = """page slab folio list_head rb_node rb_root hlist_head hlist_node callback_head zone free_area zonelist
-zoneref pglist_data per_cpu_pages per_cpu_zonestat kmem_cache kmem_cache_cpu kmem_cache_node kmem_cache_order_objects
-reciprocal_value kobject track vm_struct vmap_area vmap_block
-lruvec mm_struct vm_area_struct pgprot task_struct resource""".split()
+zoneref pglist_data per_cpu_pages per_cpu_zonestat per_cpu_nodestat kmem_cache kmem_cache_cpu kmem_cache_node
+ kmem_cache_order_objects reciprocal_value kobject track vm_struct vmap_area vmap_block
+ lruvec mm_struct vm_area_struct pgprot task_struct resource""".split()
 _OPTIONAL = ("mm_rss_stat", "percpu_counter")
 """Those that only some releases' model needs."""
 

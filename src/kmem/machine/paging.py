@@ -22,6 +22,9 @@ FRAME = 0x000F_FFFF_FFFF_F000
 LEVELS = (("PGD", 39), ("PUD", 30), ("PMD", 21), ("PTE", 12))
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
+PCI_HOLE = (3 << 30, 4 << 30)
+"""Physical addresses of devices, on a machine whose RAM goes on behind them."""
+
 
 def _accesses(at: int, n: int) -> Iterator[tuple[int, int]]:
     """A range in naturally aligned accesses of 4, 2 and 1 bytes."""
@@ -41,6 +44,12 @@ class AddressSpace:
         self.cr3 = cr3
         self.bus = bus
         self._mem = ram.mem
+        self._hole = PCI_HOLE if ram.size > PCI_HOLE[1] else (ram.size, ram.size)
+
+    def _linear(self, offset: int, n: int) -> bool:
+        """Whether the direct map has all of the *n* bytes from *offset* on."""
+        start, end = self._hole
+        return offset >= 0 and (offset + n <= start or (end <= offset and offset + n <= self.ram.size))
 
     def walk(self, addr: int) -> list[tuple[str, int]]:
         """The entries that translate *addr*, from the top, as far as they exist: (level, entry)."""
@@ -59,7 +68,7 @@ class AddressSpace:
     def translate(self, addr: int, size: int = 1, access: str = "read") -> int:
         """The physical address behind *addr*."""
         offset = addr - PAGE_OFFSET
-        if 0 <= offset < self.ram.size:
+        if self._linear(offset, 1):
             return offset
         if addr >> 47 not in (0, 0x1FFFF):
             raise AccessFault(addr, size, access)
@@ -92,7 +101,7 @@ class AddressSpace:
 
     def _pieces(self, addr: int, n: int, access: str) -> Iterator[tuple[int, int]]:
         """Physical (start, length) of each part of the range; linear memory is one part."""
-        if addr - PAGE_OFFSET >= 0 and addr - PAGE_OFFSET + n <= self.ram.size:
+        if self._linear(addr - PAGE_OFFSET, n):
             yield addr - PAGE_OFFSET, n
             return
         while n > 0:

@@ -131,6 +131,15 @@ class Traps:
             self._exact.add(index)
         return trapcode.code_for_stub(index, stub_addr, self.common_addr, exact=exact)
 
+    def mark(self) -> int:
+        """How many functions there are, for :meth:`rewind`."""
+        return len(self._table)
+
+    def rewind(self, mark: int) -> None:
+        """Forget the functions that were added since *mark*; nobody can call them any more."""
+        del self._table[mark:], self._stubs[mark:]
+        self._exact = {index for index in self._exact if index < mark}
+
     def on_thread_return(self, handler: Handler) -> None:
         """Let *handler* serve the return of a thread's function. It finds the value in word `trapcode.RESULT`, and must
         switch away.

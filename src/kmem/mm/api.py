@@ -182,6 +182,13 @@ class Mm(VmapCalls, IomemCalls):
         self._here(0, gfp)
         return self.core.k_alloc_pages(gfp, order, node)
 
+    def alloc_pages_nodemask(self, gfp: int, order: int, node: int, nodes: int = -1) -> int:
+        """``struct page *__alloc_pages(gfp_t gfp, unsigned int order, int preferred_nid, nodemask_t *nodemask)``;
+        bit *n* of *nodes* allows node *n*, -1 all.
+        """
+        self._here(0, gfp)
+        return self.core.k_alloc_pages_nodemask(gfp, order, node, nodes)
+
     def free_pages(self, page: int, order: int) -> None:
         """``void __free_pages(struct page *page, unsigned int order)``."""
         self._here()

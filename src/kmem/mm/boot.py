@@ -10,14 +10,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, START_KERNEL_MAP, VMEMMAP_START
+from kmem.abi.exports import export
 from kmem.abi.release import release
 from kmem.lib.cstruct import s64
 from kmem.machine.ram import Ram
 from kmem.mm.binding import Core
 from kmem.mm.boot_resource import e820_reserve_resources
 from kmem.mm.config import BootConfig
-from kmem.mm.mm_types import KDATA_ADDRESS, KMALLOC_SLOTS, kdata, kmem_cache, pglist_data, vmap_area
+from kmem.mm.mm_types import KDATA_ADDRESS, KMALLOC_SLOTS, MAX_NODES, kdata, kmem_cache, pglist_data, vmap_area
+from kmem.mm.mmzone import MAX_ORDER, PAGES_PER_SECTION, ZONE_NORMAL
+from kmem.mm.nodes import (
+    LOCAL_DISTANCE,
+    REMOTE_DISTANCE,
+    ZONE_LIMITS,
+    Range,
+    Span,
+    available,
+    cpu_to_node,
+    pages,
+    share,
+    span,
+    unavailable,
+)
 from kmem.mm.view import View
 
 PAGE = 4096
@@ -37,6 +54,10 @@ _SWITCHES = (
     *("slub_cpu_partial", "slub_tiny", "shuffle_page_alloc"),
 )
 _NUMBERS = ("slub_min_order", "slub_max_order", "slub_min_objects", "watermark_scale_factor", "watermark_boost_factor")
+DEFER_ABOVE = 4 << 30
+"""With more memory than this, free blocks of the largest order have only their first ``struct page`` until one is used,
+and most of those of ZONE_NORMAL not even that. CONFIG_DEFERRED_STRUCT_PAGE_INIT saves a kernel the same at boot.
+"""
 _SIZES = ("", "96", "192", "8", "16", "32", "64", "128", "256", "512", "1k", "2k", "4k", "8k")
 
 
@@ -64,17 +85,20 @@ class Memblock:
         self.free = _without(self.free, IMAGE_PHYS, IMAGE_PHYS + IMAGE_SIZE)
         self.taken = 0
 
-    def alloc(self, size: int, align: int = PAGE) -> int:
-        """``memblock_phys_alloc()``: zeroed (fresh RAM is), or MemoryError."""
+    def alloc(self, size: int, align: int = PAGE, near: Sequence[tuple[int, int]] = ()) -> int:
+        """``memblock_phys_alloc_try_nid()``: zeroed (fresh RAM is), from the ranges *near* if that can be; or
+        MemoryError.
+        """
         size = -(-size // PAGE) * PAGE
-        for block in reversed(self.free):
-            start = (block[1] - size) & -align
-            if start >= block[0]:
-                if start + size < block[1]:
-                    self.free.insert(self.free.index(block) + 1, [start + size, block[1]])
-                block[1] = start
-                self.taken += size
-                return start
+        for low, high in [*reversed(near), (0, 1 << 62)]:
+            for index in reversed(range(len(self.free))):
+                first, last = self.free[index]
+                start = (min(last, high) - size) & -align
+                if start >= max(first, low):
+                    left = [[first, start], [start + size, last]]
+                    self.free[index : index + 1] = [block for block in left if block[1] > block[0]]
+                    self.taken += size
+                    return start
         raise MemoryError("boot needs more memory than there is")
 
 
@@ -88,6 +112,23 @@ def _without(ranges: list[list[int]], start: int, end: int) -> list[list[int]]:
     return [block for block in kept if block[1] > block[0]]
 
 
+def _largest_blocks(r: Range) -> Range:
+    """The blocks of the largest order in a range; its end may lie before its start."""
+    n = 1 << (MAX_ORDER - 1)
+    return r._replace(start=-(-r.start // n) * n, end=r.end // n * n)
+
+
+def _cut(ranges: list[Range], holes: list[Range]) -> Iterator[Range]:
+    """The ranges without the *holes*; both by address."""
+    for r in ranges:
+        start = r.start
+        for hole in holes:
+            if r.start <= hole.start < r.end:
+                yield r._replace(start=start, end=hole.start)
+                start = hole.end
+        yield r._replace(start=start)
+
+
 class MemoryBoot:
     """Brings up the mm on a fresh *ram*; what others need to know of the layout stays in its attributes."""
 
@@ -96,6 +137,9 @@ class MemoryBoot:
         self.release = release(config.release)
         self.view = View(ram)
         self.usable = e820(config.ram)
+        self.nodes = share(self.usable, config.ram, config.nodes)
+        """The usable memory of each node."""
+        self.deferred = config.ram > DEFER_ABOVE
         self.memblock = Memblock(self.usable)
         self.cr3 = IMAGE_TABLES
         self._next_image_table = IMAGE_TABLES + PAGE
@@ -110,6 +154,7 @@ class MemoryBoot:
         self._zones()
         self._free_memory()
         self.core.k_setup_per_cpu_pageset()
+        self.core.k_start_khugepaged()
         self._slab()
         flags = self.release.slab_flags["SLAB_PANIC"]
         size = vmap_area.among(self.ram.structs).size
@@ -124,7 +169,7 @@ class MemoryBoot:
         k.vmemmap_base = s64(VMEMMAP_START)
         k.max_pfn = self.ram.size >> 12
         k.high_memory = s64(PAGE_OFFSET + self.ram.size)
-        k.nr_cpu_ids, k.nr_node_ids = config.cpus, 1
+        k.nr_cpu_ids, k.nr_node_ids = config.cpus, config.nodes
         k.swapper_pg_dir = s64(PAGE_OFFSET + self.cr3)
         for name in _SWITCHES:
             setattr(k, name, int(getattr(config, name)))
@@ -177,8 +222,17 @@ class MemoryBoot:
     def _percpu(self) -> None:
         k = self.view.kdata
         offsets = getattr(k, "__per_cpu_offset")
+        at = {name: export(name, self.config.release) for name in ("numa_node", "x86_cpu_to_node_map")}
         for cpu in range(self.config.cpus):
-            offsets[cpu] = s64(PAGE_OFFSET + self.memblock.alloc(PERCPU_UNIT))
+            node = cpu_to_node(cpu, self.config.nodes)
+            unit = self.memblock.alloc(PERCPU_UNIT, near=self.nodes[node])
+            offsets[cpu] = s64(PAGE_OFFSET + unit)
+            for name, found in at.items():
+                assert found is not None, name
+                self.ram.mem[unit + found.address : unit + found.address + 4] = node.to_bytes(4, "little")
+        numa_node = at["numa_node"]
+        assert numa_node is not None
+        k.numa_node_offset = numa_node.address
         k.pcpu_base_addr = offsets[0]
         k.pcpu_unit_size = PERCPU_UNIT
         k.pcpu_static_size = self.release.constants["PERCPU_STATIC"] + PERCPU_RESERVED
@@ -187,26 +241,22 @@ class MemoryBoot:
 
     def _zones(self) -> None:
         k = self.view.kdata
-        pgdat = PAGE_OFFSET + self.memblock.alloc(pglist_data.among(self.ram.structs).size)
-        node = self.view.ptr(pglist_data, pgdat)
-        node.node_id = 0
-        node.nr_zones = 3
-        k.node_data[0] = node
-        self.core.k_lruvec_init(pgdat)
-        limits = (0x1000, 16 << 20, 4 << 30, self.ram.size)
-        for index, name in enumerate(ZONE_NAMES):
-            first, last = (limits[index], min(limits[index + 1], self.ram.size)) if index < 3 else (0, 0)
-            present = [(max(a, first), min(b, last)) for a, b in self.usable]
-            present = [(-(-a // PAGE), b // PAGE) for a, b in present if b > a]
-            end = max((b for _, b in present), default=first // PAGE)
-            pages = sum(b - a for a, b in present)
-            start_pfn, spanned = (first // PAGE, end - first // PAGE) if pages else (0, 0)
-            self.core.k_init_zone(pgdat, index, start_pfn, spanned, pages, self.string(name))
-            if spanned:
-                self.core.k_memmap_init(start_pfn, start_pfn + spanned, index, 0)
-        node.node_start_pfn = 1
-        node.node_present_pages = sum((b >> 12) - (-(-max(a, PAGE) // PAGE)) for a, b in self.usable)
-        node.node_spanned_pages = (max(b for _, b in self.usable) >> 12) - 1
+        names = [self.string(name) for name in ZONE_NAMES]
+        for nid, ranges in enumerate(self.nodes):
+            pgdat = PAGE_OFFSET + self.memblock.alloc(pglist_data.among(self.ram.structs).size, near=ranges)
+            node = self.view.ptr(pglist_data, pgdat)
+            node.node_id = nid
+            k.node_data[nid] = node
+            self.core.k_lruvec_init(pgdat)
+            mine = pages(ranges)
+            for index, name in enumerate(names):
+                zone = span(mine, index) if index < len(ZONE_LIMITS) else Span(0, 0, 0)
+                self.core.k_init_zone(pgdat, index, zone.start, zone.spanned, zone.present, name)
+            node.node_start_pfn, end = mine[0][0], mine[-1][1]
+            node.node_present_pages = sum(last - first for first, last in mine)
+            node.node_spanned_pages = end - mine[0][0]
+            for other in range(self.config.nodes):
+                k.numa_distance[nid * MAX_NODES + other] = LOCAL_DISTANCE if other == nid else REMOTE_DISTANCE
 
     def _free_memory(self) -> None:
         # What boot still needs it must take before memblock hands over.
@@ -214,10 +264,34 @@ class MemoryBoot:
         self.names = self.memblock.alloc(len(self.release.kmalloc_types) * KMALLOC_SLOTS * 32)
         slots = PAGE_OFFSET + self.memblock.alloc(PAGE)
         e820_reserve_resources(self.view, self.config.ram, self.usable, slots, self.string)
-        for first, last in self.memblock.free:
-            # a block never crosses a zone: zones begin at multiples of the largest block
-            self.core.k_memblock_free_range(-(-first // PAGE), last // PAGE)
-        self.core.k_build_zonelists(0)
+        there = available(self.nodes)
+        free = [Range(-(-first // PAGE), last // PAGE, 0, 0) for first, last in self.memblock.free]
+        free = [
+            Range(max(r.start, f.start), min(r.end, f.end), r.zone, r.node)
+            for r in there
+            for f in free
+            if max(r.start, f.start) < min(r.end, f.end)
+        ]
+        untouched = [r for r in map(_largest_blocks, free) if r.start < r.end] if self.deferred else []
+        for r in [*_cut(there, untouched), *unavailable(there)]:
+            self.core.k_memmap_init(r.start, r.end, r.zone, r.node)
+        for r in there:
+            self.core.k_memmap_init_blocks(r.start, r.end)
+        for r in free:
+            inner = _largest_blocks(r)
+            if not self.deferred or inner.start >= inner.end:
+                self.core.k_memblock_free_range(r.start, r.end)
+                continue
+            self.core.k_memblock_free_range(r.start, inner.start)
+            now = inner.end
+            if r.zone == ZONE_NORMAL and not self.view.kdata.deferred_end[r.node]:
+                now = min(inner.start + PAGES_PER_SECTION, inner.end)
+                if now < inner.end:
+                    self.core.k_memblock_defer(now, inner.end, r.node)
+            self.core.k_memblock_free_untouched(inner.start, now, r.zone, r.node)
+            self.core.k_memblock_free_range(inner.end, r.end)
+        for node in range(self.config.nodes):
+            self.core.k_build_zonelists(node)
         self.core.k_setup_watermarks()
 
     def _slab(self) -> None:

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field, replace
 from kmem.abi.slab_flags import slab_flags
 from kmem.errors import UsageError
 from kmem.mm.cmdline import parse
+from kmem.mm.mm_types import MAX_NODES
+
+LARGEST_RAM = 1022 << 30
+"""What the emulated CPU's 40 address lines reach, less the hole below 4 GiB, in bytes."""
+SMALLEST_RAM, SMALLEST_NODE = 96 << 20, 64 << 20
 
 CONFIGS = ("plain", "debian", "debug")
 """``plain``: no hardening; ``debian``: hardened and shuffled free lists, init_on_alloc; ``debug``: debian with
@@ -81,8 +86,16 @@ def configuration(config: str = "debian", *, cmdline: str = "", **changes: objec
     made = replace(made, **changes)  # type: ignore[arg-type]
     if made.slub_tiny and made.slub_debug:
         raise UsageError("SLUB_TINY has no slub_debug", remedy="choose one of the two, and not --config debug")
-    if made.ram < 96 << 20 or made.ram > 4 << 40:
-        raise UsageError(f"{made.ram >> 20} MiB of RAM cannot be booted", remedy="choose between 96M and 4T")
+    if made.ram % (2 << 20) or not SMALLEST_RAM <= made.ram <= LARGEST_RAM:
+        raise UsageError(
+            f"{made.ram} bytes of RAM cannot be simulated", remedy="choose a multiple of 2M between 96M and 1022G"
+        )
+    if not 1 <= made.nodes <= MAX_NODES:
+        raise UsageError(f"{made.nodes} nodes cannot be booted", remedy=f"choose between 1 and {MAX_NODES}")
+    if made.nodes > 1 and made.ram // made.nodes < SMALLEST_NODE:
+        raise UsageError(
+            f"{made.ram >> 20} MiB of RAM are too little for {made.nodes} nodes", remedy="give each node 64M or more"
+        )
     if not 1 <= made.cpus <= 64:
         raise UsageError(f"{made.cpus} CPUs cannot be booted", remedy="choose between 1 and 64")
     return made

@@ -22,7 +22,8 @@ from kmem.mm.mmzone import (
     PAGE_SIZE,
     compound_order,
     kernel,
-    mod_node_state,
+    mod_node_page_state,
+    page_pgdat,
     page_slab,
     page_to_virt,
     virt_to_head_page,
@@ -59,10 +60,10 @@ def zero_or_null(p: int) -> bool:
 def kmalloc_large_node(k: Any, size: int, gfp: int, node: int) -> int:
     """``__kmalloc_large_node()``: whole pages, compound, for sizes above 8 KiB."""
     order = get_order(size)
-    p = alloc_pages_node(k, gfp | __GFP_COMP, order, max(node, 0))
+    p = alloc_pages_node(k, gfp | __GFP_COMP, order, node)
     if not p:
         return 0
-    mod_node_state(k, NR_SLAB_UNRECLAIMABLE_B, PAGE_SIZE << order)
+    mod_node_page_state(k, page_pgdat(k, p), NR_SLAB_UNRECLAIMABLE_B, PAGE_SIZE << order)
     return page_to_virt(p)
 
 
@@ -99,7 +100,7 @@ def free_large_kmalloc(k: Any, p: Any, obj: int) -> None:
     order = compound_order(p)
     if order == 0:
         warn(k, places.KFREE_NOT_SLAB, obj, address(p))
-    mod_node_state(k, NR_SLAB_UNRECLAIMABLE_B, -(PAGE_SIZE << order))
+    mod_node_page_state(k, page_pgdat(k, p), NR_SLAB_UNRECLAIMABLE_B, -(PAGE_SIZE << order))
     free_pages(k, p, order)
 
 

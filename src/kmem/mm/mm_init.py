@@ -8,34 +8,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.lib.jit import address, entry, fill, jit, ptr, store64
+from kmem.lib.jit import address, entry, fill, fls64, jit, load32, ptr, sizeof, store64
 from kmem.lib.list import INIT_LIST_HEAD
 from kmem.mm.features import PCP_HIGH_AUTO
-from kmem.mm.mm_types import page, per_cpu_pages, pglist_data, zone
+from kmem.mm.mm_types import page, per_cpu_nodestat, per_cpu_pages, per_cpu_zonestat, pglist_data, zone
 from kmem.mm.mmzone import (
     LAST_CPUPID,
     MAX_NR_ZONES,
     MAX_ORDER,
     MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
     NODES_PGSHIFT,
+    NR_FREE_PAGES,
+    PAGE_SHIFT,
     PAGEBLOCK_NR_PAGES,
     PG_RESERVED,
+    WMARK_HIGH,
+    WMARK_LOW,
+    WMARK_MIN,
     ZONE_DEVICE,
+    ZONE_NORMAL,
     ZONES_PGSHIFT,
+    count_vm_events,
     kernel,
+    mod_zone_page_state,
+    node_distance,
     page_to_virt,
     page_zone,
     pfn_to_page,
     phys_to_virt,
     set_pageblock_migratetype,
 )
-from kmem.mm.page_free import NR_PCP_LISTS, cpu_pages, free_pages_ok
+from kmem.mm.page_free import NR_PCP_LISTS, cpu_pages, free_one_block, free_pages_ok
 from kmem.mm.percpu import pcpu_alloc
 from kmem.mm.pgtable import KERNPG_TABLE, PSE, entry_at
+from kmem.mm.vm_events import EV_PGFREE
 
 WATERMARK_SCALE = 10000
 MIN_PERCPU_PAGELIST_HIGH_FRACTION = 8
+SMALLEST_WITH_THP = 512 << (20 - PAGE_SHIFT)
+MAX_NUMNODES = 1024
 
 
 @entry
@@ -70,10 +83,17 @@ def init_reserved_page(k: Any, pfn: int, zone_index: int, node: int) -> None:
 
 @entry
 def k_memmap_init(ram: Any, start_pfn: int, end_pfn: int, zone_index: int, node: int) -> int:
-    """``memmap_init_range()``: the struct pages of a range; its page blocks become movable."""
+    """``memmap_init_range()`` and ``init_unavailable_range()``: the struct pages of a range, reserved."""
     k = kernel(ram)
     for pfn in range(start_pfn, end_pfn):
         init_reserved_page(k, pfn, zone_index, node)
+    return 0
+
+
+@entry
+def k_memmap_init_blocks(ram: Any, start_pfn: int, end_pfn: int) -> int:
+    """``memmap_init_range()``: the page blocks of a range become movable."""
+    k = kernel(ram)
     block = start_pfn & ~(PAGEBLOCK_NR_PAGES - 1)
     while block < end_pfn:
         set_pageblock_migratetype(k, block, MIGRATE_MOVABLE)
@@ -86,12 +106,16 @@ def k_init_zone(ram: Any, pgdat: int, index: int, start_pfn: int, spanned: int, 
     """``free_area_init_core()`` for one zone; without pages it stays empty."""
     k = kernel(ram)
     node = ptr(pglist_data, pgdat, k)
+    node.first_deferred_pfn = -1
     z = node.node_zones[index]
     z.node = node.node_id
     z.zone_pgdat = node
     z.zone_start_pfn = start_pfn
     z.spanned_pages = spanned
     z.present_pages = present
+    z.present_early_pages = present
+    if present:
+        node.nr_zones = index + 1
     z.name = name
     z.initialized = 1
     for order in range(MAX_ORDER):
@@ -101,28 +125,59 @@ def k_init_zone(ram: Any, pgdat: int, index: int, start_pfn: int, spanned: int, 
     return 0
 
 
+@jit
+def find_next_best_node(k: Any, node: int, used: int) -> int:
+    """``find_next_best_node()``: itself, then the nearest that is not in the mask *used*, of these rather one above
+    and one that few others prefer; -1 if all are used.
+
+    No CPU is on a node's mask yet when the kernel asks, so that none is avoided for having CPUs.
+    """
+    if not used >> node & 1:
+        return node
+    best, least = -1, 0
+    for n in range(k.nr_node_ids):
+        value = (node_distance(k, node, n) + (1 if n < node else 0)) * MAX_NUMNODES + k.node_load[n]
+        if not used >> n & 1 and (best < 0 or value < least):
+            best, least = n, value
+    return best
+
+
+@jit
+def build_zonerefs_node(k: Any, lst: Any, at: int, node: int) -> int:
+    """``build_zonerefs_node()``: put the zones of *node* from the highest down into the list at place *at*; where the
+    next one goes.
+    """
+    index = MAX_NR_ZONES - 1
+    while index >= 0:
+        z = k.node_data[node].node_zones[index]
+        if z.present_pages:
+            lst._zonerefs[at].zone = z
+            lst._zonerefs[at].zone_idx = index
+            at += 1
+        index -= 1
+    lst._zonerefs[at].zone = ptr(zone, 0, k)
+    lst._zonerefs[at].zone_idx = 0
+    return at
+
+
 @entry
 def k_build_zonelists(ram: Any, node: int) -> int:
-    """``build_zonelists()``: this node's zones from the highest down, then the other nodes'; and the list for
+    """``build_zonelists()``: this node's zones, then those of the others by distance; and the list for
     __GFP_THISNODE.
     """
     k = kernel(ram)
-    mine = k.node_data[node]
-    for which in range(2):
-        lst = mine.node_zonelists[which]
-        n = 0
-        for i in range(1 if which else k.nr_node_ids):
-            other = k.node_data[(node + i) % k.nr_node_ids]
-            index = MAX_NR_ZONES - 1
-            while index >= 0:
-                z = other.node_zones[index]
-                if z.managed_pages:
-                    lst._zonerefs[n].zone = z
-                    lst._zonerefs[n].zone_idx = index
-                    n += 1
-                index -= 1
-        lst._zonerefs[n].zone = ptr(zone, 0, k)
-        lst._zonerefs[n].zone_idx = 0
+    used = 0
+    at = 0
+    before = node
+    other = node
+    while other >= 0:
+        if node_distance(k, node, other) != node_distance(k, node, before):
+            k.node_load[other] = k.node_load[other] + 1
+        at = build_zonerefs_node(k, k.node_data[node].node_zonelists[0], at, other)
+        used |= 1 << other
+        before = other
+        other = find_next_best_node(k, node, used)
+    build_zonerefs_node(k, k.node_data[node].node_zonelists[1], 0, node)
     return 0
 
 
@@ -153,6 +208,45 @@ def k_memblock_free_range(ram: Any, start_pfn: int, end_pfn: int) -> int:
     return 0
 
 
+@entry
+def k_memblock_free_untouched(ram: Any, start_pfn: int, end_pfn: int, zone_index: int, node: int) -> int:
+    """As :func:`k_memblock_free_range` for blocks of the largest order only, of whose pages just the first has its
+    struct page made (:func:`kmem.mm.page_free.init_free_block` makes the others).
+    """
+    k = kernel(ram)
+    n = 1 << (MAX_ORDER - 1)
+    z = k.node_data[node].node_zones[zone_index]
+    for pfn in range(start_pfn, end_pfn, n):
+        init_reserved_page(k, pfn, zone_index, node)
+        p = pfn_to_page(k, pfn)
+        p.flags = p.flags & ~(1 << PG_RESERVED)
+        p._refcount = 0
+        free_one_block(k, z, pfn, MAX_ORDER - 1, MIGRATE_MOVABLE, True)
+    z.managed_pages = z.managed_pages + end_pfn - start_pfn
+    k.totalram_pages = k.totalram_pages + end_pfn - start_pfn
+    count_vm_events(k, EV_PGFREE, end_pfn - start_pfn)
+    return 0
+
+
+@entry
+def k_memblock_defer(ram: Any, start_pfn: int, end_pfn: int, node: int) -> int:
+    """Count blocks of the largest order of a node's ZONE_NORMAL as free, to be linked when they are needed
+    (:func:`kmem.mm.page_free.grow_deferred`).
+    """
+    k = kernel(ram)
+    n = end_pfn - start_pfn
+    z = k.node_data[node].node_zones[ZONE_NORMAL]
+    k.node_data[node].first_deferred_pfn = start_pfn
+    k.deferred_end[node] = end_pfn
+    area = z.free_area[MAX_ORDER - 1]
+    area.nr_free = area.nr_free + (n >> (MAX_ORDER - 1))
+    z.managed_pages = z.managed_pages + n
+    k.totalram_pages = k.totalram_pages + n
+    mod_zone_page_state(z, NR_FREE_PAGES, n)
+    count_vm_events(k, EV_PGFREE, n)
+    return 0
+
+
 @jit
 def int_sqrt(x: int) -> int:
     """``int_sqrt()`` (lib/math/int_sqrt.c)."""
@@ -170,14 +264,9 @@ def int_sqrt(x: int) -> int:
     return root
 
 
-@entry
-def k_setup_watermarks(ram: Any) -> int:
-    """``init_per_zone_wmark_min()``: min_free_kbytes, watermarks, and what lower zones keep from requests that could
-    go higher.
-    """
-    k = kernel(ram)
-    kbytes = int_sqrt(k.totalram_pages * 4 * 16)
-    k.min_free_kbytes = max(128, min(kbytes, 262144)) if k.user_min_free_kbytes < 0 else k.user_min_free_kbytes
+@jit
+def setup_per_zone_wmarks(k: Any) -> None:
+    """``setup_per_zone_wmarks()``: each zone's share of min_free_kbytes, and the steps above it."""
     pages_min = k.min_free_kbytes >> 2
     for node in range(k.nr_node_ids):
         for index in range(MAX_NR_ZONES):
@@ -189,6 +278,19 @@ def k_setup_watermarks(ram: Any) -> int:
             for i in range(4):
                 z._watermark[i] = least + i * step
             z.watermark_boost = 0
+            if z.per_cpu_pageset:
+                set_pageset_high(k, z)
+    calculate_totalreserve_pages(k)
+
+
+@entry
+def k_setup_watermarks(ram: Any) -> int:
+    """``init_per_zone_wmark_min()``: min_free_kbytes, watermarks, and what lower zones keep from requests that could
+    go higher.
+    """
+    k = kernel(ram)
+    kbytes = int_sqrt(k.totalram_pages * 4 * 16)
+    k.min_free_kbytes = max(128, min(kbytes, 262144)) if k.user_min_free_kbytes < 0 else k.user_min_free_kbytes
     for node in range(k.nr_node_ids):
         for low in range(MAX_NR_ZONES - 1):
             z = k.node_data[node].node_zones[low]
@@ -197,7 +299,82 @@ def k_setup_watermarks(ram: Any) -> int:
             for high in range(low + 1, MAX_NR_ZONES):
                 above += k.node_data[node].node_zones[high].managed_pages
                 z.lowmem_reserve[high] = above // ratio if z.managed_pages and high < ZONE_DEVICE + 1 else 0
+    setup_per_zone_wmarks(k)
     return 0
+
+
+@entry
+def k_start_khugepaged(ram: Any) -> int:
+    """``set_recommended_min_free_kbytes()`` (mm/khugepaged.c): more is kept free, so that blocks of one type stay
+    whole. Machines below 512 MiB have no transparent huge pages and skip it; a sysctl has the last word.
+    """
+    k = kernel(ram)
+    if k.totalram_pages < SMALLEST_WITH_THP or k.user_min_free_kbytes >= 0:
+        return 0
+    zones = 0
+    free = 0
+    for node in range(k.nr_node_ids):
+        for index in range(ZONE_NORMAL + 1):
+            z = k.node_data[node].node_zones[index]
+            if z.present_pages:
+                zones += 1
+                free += max(z.managed_pages - z._watermark[WMARK_HIGH], 0)
+    least = PAGEBLOCK_NR_PAGES * zones * (2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES)
+    kbytes = min(least, free // 20) << (PAGE_SHIFT - 10)
+    if kbytes > k.min_free_kbytes:
+        k.min_free_kbytes = kbytes
+    setup_per_zone_wmarks(k)
+    return 0
+
+
+@jit
+def calculate_totalreserve_pages(k: Any) -> None:
+    """``calculate_totalreserve_pages()``: what zones keep back from requests that could go higher, and by
+    watermark.
+    """
+    total = 0
+    for node in range(k.nr_node_ids):
+        pgdat = k.node_data[node]
+        mine = 0
+        for index in range(MAX_NR_ZONES):
+            z = pgdat.node_zones[index]
+            most = 0
+            for high in range(index, MAX_NR_ZONES):
+                most = max(most, z.lowmem_reserve[high])
+            mine += min(most + z._watermark[WMARK_HIGH] + z.watermark_boost, z.managed_pages)
+        pgdat.totalreserve_pages = mine
+        total += mine
+    k.totalreserve_pages = total
+
+
+@jit
+def calculate_normal_threshold(k: Any, z: Any) -> int:
+    """``int calculate_normal_threshold(struct zone *zone)``: how far the counts of a CPU may differ from the sum."""
+    return min(125, 2 * fls64(k.nr_cpu_ids) * (1 + fls64(z.managed_pages >> (27 - PAGE_SHIFT))))
+
+
+@jit
+def refresh_zone_stat_thresholds(k: Any, z: Any) -> None:
+    """``refresh_zone_stat_thresholds()`` for one zone. The model counts at once; nothing ever waits below it."""
+    threshold = calculate_normal_threshold(k, z)
+    for cpu in range(k.nr_cpu_ids):
+        offset = k.__per_cpu_offset[cpu]
+        ptr(per_cpu_zonestat, address(z.per_cpu_zonestats) + offset, k).stat_threshold = threshold
+        of_node = ptr(per_cpu_nodestat, address(z.zone_pgdat.per_cpu_nodestats) + offset, k)
+        of_node.stat_threshold = max(of_node.stat_threshold, threshold)
+    drift = k.nr_cpu_ids * threshold
+    if drift > z._watermark[WMARK_LOW] - z._watermark[WMARK_MIN]:
+        z.percpu_drift_mark = z._watermark[WMARK_HIGH] + drift
+
+
+@jit
+def nr_cpus_node(k: Any, node: int) -> int:
+    """``nr_cpus_node(node)``."""
+    n = 0
+    for cpu in range(k.nr_cpu_ids):
+        if load32(k, k.__per_cpu_offset[cpu] + k.numa_node_offset) == node:
+            n += 1
+    return n
 
 
 @jit
@@ -213,40 +390,54 @@ def zone_batchsize(managed: int) -> int:
 
 @entry
 def k_setup_per_cpu_pageset(ram: Any) -> int:
-    """``setup_per_cpu_pageset()``: per-cpu page lists for every zone with pages."""
+    """``setup_per_cpu_pageset()``: per-cpu page lists and counters for every zone with pages."""
     k = kernel(ram)
     for node in range(k.nr_node_ids):
+        pgdat = k.node_data[node]
+        pgdat.per_cpu_nodestats = ptr(per_cpu_nodestat, pcpu_alloc(k, sizeof(per_cpu_nodestat), 8), k)
         for index in range(MAX_NR_ZONES):
-            z = k.node_data[node].node_zones[index]
-            if not z.managed_pages:
+            z = pgdat.node_zones[index]
+            if not z.present_pages:
                 continue
-            z.per_cpu_pageset = ptr(per_cpu_pages, pcpu_alloc(k, 256, 64), k)
-            batch = max(zone_batchsize(z.managed_pages), 1)
-            high = max(z._watermark[1] // k.nr_cpu_ids, batch << 2)
-            z.pageset_batch = batch
-            most = high
-            if PCP_HIGH_AUTO:
-                most = max(z.managed_pages // MIN_PERCPU_PAGELIST_HIGH_FRACTION // k.nr_cpu_ids, batch << 2)
-                z.pageset_high_min = high
-                z.pageset_high_max = most
-            else:
-                z.pageset_high = high
+            z.per_cpu_zonestats = ptr(per_cpu_zonestat, pcpu_alloc(k, sizeof(per_cpu_zonestat), 8), k)
+            refresh_zone_stat_thresholds(k, z)
+            z.per_cpu_pageset = ptr(per_cpu_pages, pcpu_alloc(k, sizeof(per_cpu_pages), 64), k)
+            z.pageset_batch = max(zone_batchsize(z.managed_pages), 1)
             for cpu in range(k.nr_cpu_ids):
-                init_pageset(cpu_pages(k, z, cpu), high, most, batch)
+                init_pageset(cpu_pages(k, z, cpu), z.pageset_batch)
+            set_pageset_high(k, z)
     return 0
 
 
 @jit
-def init_pageset(pcp: Any, high: int, most: int, batch: int) -> None:
-    """``per_cpu_pages_init()`` and ``pageset_update()``."""
+def set_pageset_high(k: Any, z: Any) -> None:
+    """``zone_highsize()`` and ``zone_pcp_update()``: the CPUs of the node share what lies below the low watermark."""
+    sharing = nr_cpus_node(k, z.node)
+    if not sharing:
+        sharing = k.nr_cpu_ids
+    least = z.pageset_batch << 2
+    high = max(z._watermark[WMARK_LOW] // sharing, least)
+    most = max(z.managed_pages // MIN_PERCPU_PAGELIST_HIGH_FRACTION // sharing, least)
+    if PCP_HIGH_AUTO:
+        z.pageset_high_min = high
+        z.pageset_high_max = most
+    else:
+        z.pageset_high = high
+    for cpu in range(k.nr_cpu_ids):
+        pcp = cpu_pages(k, z, cpu)
+        if PCP_HIGH_AUTO:
+            pcp.high_min = high
+            pcp.high_max = most
+        else:
+            pcp.high = high
+
+
+@jit
+def init_pageset(pcp: Any, batch: int) -> None:
+    """``per_cpu_pages_init()``."""
     for i in range(NR_PCP_LISTS):
         INIT_LIST_HEAD(pcp.lists[i])
     pcp.batch = batch
-    pcp.high = high
-    if PCP_HIGH_AUTO:
-        pcp.high = 0
-        pcp.high_min = high
-        pcp.high_max = most
     pcp.count = 0
 
 

@@ -28,6 +28,7 @@ zoneref = _known["zoneref"]
 pglist_data = _known["pglist_data"]
 per_cpu_pages = _known["per_cpu_pages"]
 per_cpu_zonestat = _known["per_cpu_zonestat"]
+per_cpu_nodestat = _known["per_cpu_nodestat"]
 kmem_cache = _known["kmem_cache"]
 kmem_cache_cpu = _known["kmem_cache_cpu"]
 kmem_cache_node = _known["kmem_cache_node"]
@@ -126,7 +127,7 @@ MAX_KMALLOC_TYPES, KMALLOC_SLOTS = 20, 14
 """Room for the kmalloc caches of any release: ``kmalloc_caches[NR_KMALLOC_TYPES][KMALLOC_SHIFT_HIGH + 1]``."""
 MAX_NODES = 64
 MAX_CPUS = 64
-NR_VM_EVENTS = 32
+NR_VM_EVENTS = 64
 
 kdata = private_struct(
     "kmem_kdata",
@@ -203,6 +204,9 @@ kdata = private_struct(
         ("vm_events", f"[{NR_VM_EVENTS}]u64"),
         ("vm_zone_stat", "[16]s64"),
         ("vm_node_stat", "[64]s64"),
+        ("vm_numa_event", "[6]s64"),
+        ("totalreserve_pages", "u64"),
+        ("alias_list", "u64"),
         ("report", "[8]u64"),
         ("might_sleep_reported", "u64"),
         # physical addresses
@@ -214,6 +218,11 @@ kdata = private_struct(
         ("pcpu_static_size", "u64"),
         ("pcpu_free_bytes", "u64"),
         ("pcpu_map", "*"),
+        # nodes
+        ("numa_node_offset", "u64"),
+        ("numa_distance", f"[{MAX_NODES * MAX_NODES}]u8"),
+        ("node_load", f"[{MAX_NODES}]s32"),
+        ("deferred_end", f"[{MAX_NODES}]s64"),
         # large
         ("node_data", f"[{MAX_NODES}]*pglist_data"),
         ("__per_cpu_offset", "[8192]u64"),

@@ -18,9 +18,9 @@ from kmem.abi.address import (
     VMEMMAP_START,
 )
 from kmem.lib.cstruct import s64
-from kmem.lib.jit import address, jit, load64, lshr, ptr, root, shl, store64, ult
+from kmem.lib.jit import address, jit, load32, load64, lshr, ptr, root, shl, store64, ult
 from kmem.mm.features import FOLIO_ORDER, NODE_STAT, PAGE_FLAG, PAGE_TYPE_BYTE
-from kmem.mm.mm_types import KDATA, PRIVATE_AT, kdata, page, private
+from kmem.mm.mm_types import KDATA, MAX_NODES, PRIVATE_AT, kdata, page, private
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
 MAX_ORDER = 11
@@ -28,6 +28,7 @@ MAX_ORDER = 11
 PAGEBLOCK_ORDER = 9
 PAGEBLOCK_NR_PAGES = 1 << PAGEBLOCK_ORDER
 PAGE_ALLOC_COSTLY_ORDER = 3
+PAGES_PER_SECTION = 1 << 15
 
 ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_MOVABLE, ZONE_DEVICE, MAX_NR_ZONES = range(6)
 MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_HIGHATOMIC, MIGRATE_ISOLATE, MIGRATE_TYPES = range(6)
@@ -71,6 +72,8 @@ NR_SLAB_RECLAIMABLE_B, NR_SLAB_UNRECLAIMABLE_B = (
 )
 NR_KERNEL_STACK_KB, NR_PAGETABLE = NODE_STAT["NR_KERNEL_STACK_KB"], NODE_STAT["NR_PAGETABLE"]
 """Indices into ``pgdat.vm_stat`` (enum node_stat_item)."""
+NUMA_HIT, NUMA_MISS, NUMA_FOREIGN, NUMA_INTERLEAVE_HIT, NUMA_LOCAL, NUMA_OTHER = range(6)
+"""Indices into ``zone.vm_numa_event`` (enum numa_stat_item)."""
 
 _DIRECT, _IMAGE, _VMEMMAP = s64(PAGE_OFFSET), s64(START_KERNEL_MAP), s64(VMEMMAP_START)
 _VMALLOC_START, _VMALLOC_END = s64(VMALLOC_START), s64(VMALLOC_END)
@@ -96,9 +99,30 @@ def count_vm_events(k: Any, item: int, n: int) -> None:
 
 
 @jit
-def mod_node_state(k: Any, item: int, n: int) -> None:
-    """``mod_node_page_state()``: *n* more of *item* (enum node_stat_item)."""
+def mod_node_page_state(k: Any, pgdat: Any, item: int, n: int) -> None:
+    """``mod_node_page_state()``: *n* more of *item* (enum node_stat_item), for the node and for the machine.
+
+    Slabs are told in bytes and kept in pages, as everything else.
+    """
+    if item in (NR_SLAB_RECLAIMABLE_B, NR_SLAB_UNRECLAIMABLE_B):
+        n >>= PAGE_SHIFT
+    pgdat.vm_stat[item] = pgdat.vm_stat[item] + n
     k.vm_node_stat[item] = k.vm_node_stat[item] + n
+
+
+@jit
+def mod_zone_page_state(z: Any, item: int, n: int) -> None:
+    """``mod_zone_page_state()``: *n* more of *item* (enum zone_stat_item), for the zone and for the machine."""
+    k = ptr(kdata, KDATA, z)
+    z.vm_stat[item] = z.vm_stat[item] + n
+    k.vm_zone_stat[item] = k.vm_zone_stat[item] + n
+
+
+@jit
+def count_numa_event(k: Any, z: Any, item: int) -> None:
+    """``__count_numa_event()``: one more of *item* (enum numa_stat_item), for the zone and for the machine."""
+    z.vm_numa_event[item] = z.vm_numa_event[item] + 1
+    k.vm_numa_event[item] = k.vm_numa_event[item] + 1
 
 
 @jit
@@ -167,15 +191,33 @@ def is_vmalloc_or_module_addr(x: int) -> int:
 
 
 @jit
+def numa_node_id(k: Any) -> int:
+    """``int numa_node_id(void)``: this CPU's node, from its per-cpu variable ``numa_node``."""
+    return load32(k, k.__per_cpu_offset[priv(k).cpu] + k.numa_node_offset)
+
+
+@jit
 def page_zonenum(p: Any) -> int:
     """``enum zone_type page_zonenum(const struct page *page)``."""
     return lshr(p.flags, ZONES_PGSHIFT) & ZONES_MASK
 
 
 @jit
+def node_distance(k: Any, a: int, b: int) -> int:
+    """``int __node_distance(int from, int to)``: 10 to itself."""
+    return k.numa_distance[a * MAX_NODES + b]
+
+
+@jit
 def page_to_nid(p: Any) -> int:
     """``int page_to_nid(const struct page *page)``."""
     return lshr(p.flags, NODES_PGSHIFT) & NODES_MASK
+
+
+@jit
+def page_pgdat(k: Any, p: Any) -> Any:
+    """``pg_data_t *page_pgdat(const struct page *page)``."""
+    return k.node_data[page_to_nid(p)]
 
 
 @jit

@@ -26,7 +26,7 @@ from kmem.abi.gfp import (
     __GFP_THISNODE,
     __GFP_ZERO,
 )
-from kmem.lib.jit import address, container_of, entry, fill, jit, ptr
+from kmem.lib.jit import address, container_of, entry, fill, jit, lshr, ptr
 from kmem.lib.list import INIT_LIST_HEAD, list_empty
 from kmem.mm import places
 from kmem.mm.codes import UP_ALLOC_FAILED, UP_OUT_OF_MEMORY
@@ -53,6 +53,7 @@ from kmem.mm.mmzone import (
     count_vm_events,
     get_pageblock_migratetype,
     kernel,
+    numa_node_id,
     page_to_pfn,
     page_to_virt,
     set_pageblock_migratetype,
@@ -84,6 +85,8 @@ from kmem.mm.upcalls import tell, warn
 from kmem.mm.vm_events import EV_PGALLOC_FAIL, EV_ZEROED
 
 COMPOUND_PAGE_DTOR = 1
+ANY_NODE = -1
+"""A node mask with all nodes, which is what no mask means."""
 TAIL_MAPPING = 0xDEAD000000000400 - (1 << 64)
 
 
@@ -204,16 +207,32 @@ def reserve_highatomic_pageblock(k: Any, z: Any, p: Any, order: int) -> None:
 
 
 @jit
-def unreserve_highatomic_pageblock(k: Any, gfp: int, node: int) -> bool:
+def node_zonelist(k: Any, node: int, gfp: int) -> Any:
+    """``struct zonelist *node_zonelist(int nid, gfp_t flags)``: of this node alone with ``__GFP_THISNODE``."""
+    return k.node_data[node].node_zonelists[1 if gfp & __GFP_THISNODE else 0]
+
+
+@jit
+def next_zones_zonelist(lst: Any, i: int, zoneidx: int, nodes: int) -> int:
+    """``next_zones_zonelist()``: from number *i* on, the first zone that is no higher than *zoneidx* and whose node is
+    in the mask *nodes* (ANY_NODE: all); the number of the NULL at the end if there is none.
+    """
+    while lst._zonerefs[i].zone:
+        if lst._zonerefs[i].zone_idx <= zoneidx and lshr(nodes, lst._zonerefs[i].zone.node) & 1:
+            break
+        i += 1
+    return i
+
+
+@jit
+def unreserve_highatomic_pageblock(k: Any, gfp: int, node: int, nodes: int) -> bool:
     """Give one reserved page block back to everybody (the kernel's ``force=true``); False if there was none."""
     zoneidx, migratetype = gfp_zone(gfp), gfp_migratetype(gfp)
-    lst = k.node_data[node].node_zonelists[1 if gfp & __GFP_THISNODE else 0]
-    i = 0
+    lst = node_zonelist(k, node, gfp)
+    i = next_zones_zonelist(lst, 0, zoneidx, nodes)
     while lst._zonerefs[i].zone:
         z = lst._zonerefs[i].zone
-        i += 1
-        if lst._zonerefs[i - 1].zone_idx > zoneidx:
-            continue
+        i = next_zones_zonelist(lst, i + 1, zoneidx, nodes)
         for order in range(MAX_ORDER):
             head = z.free_area[order].free_list[MIGRATE_HIGHATOMIC]
             if list_empty(head):
@@ -246,25 +265,25 @@ def may_ignore_boost(gfp: int, alloc_flags: int) -> bool:
 
 
 @jit
-def get_page_from_freelist(k: Any, gfp: int, order: int, alloc_flags: int, node: int) -> Any:
-    """``get_page_from_freelist()``: the first zone of the zonelist that can give the block."""
+def get_page_from_freelist(k: Any, gfp: int, order: int, alloc_flags: int, node: int, nodes: int) -> Any:
+    """``get_page_from_freelist()``: the first zone of *node*'s zonelist, of those on *nodes*, that can give the
+    block.
+    """
     zoneidx, migratetype = gfp_zone(gfp), gfp_migratetype(gfp)
-    lst = k.node_data[node].node_zonelists[1 if gfp & __GFP_THISNODE else 0]
+    lst = node_zonelist(k, node, gfp)
+    first = next_zones_zonelist(lst, 0, zoneidx, nodes)
+    preferred = lst._zonerefs[first].zone
     while True:
-        i = 0
-        preferred = -1
+        no_fallback = alloc_flags & ALLOC_NOFRAGMENT
+        again = False
+        i = first
         while True:
-            ref = lst._zonerefs[i]
-            i += 1
-            z = ref.zone
+            z = lst._zonerefs[i].zone
             if not z:
                 break
-            if ref.zone_idx > zoneidx:
-                continue
-            if preferred < 0:
-                preferred = z.node
-            if alloc_flags & ALLOC_NOFRAGMENT and k.nr_node_ids > 1 and z.node != preferred:
-                alloc_flags &= ~ALLOC_NOFRAGMENT
+            i = next_zones_zonelist(lst, i + 1, zoneidx, nodes)
+            if no_fallback and k.nr_node_ids > 1 and z.node != preferred.node:
+                again = True  # a block of another type on this node is better than another node
                 break
             if PCP_HIGH_AUTO and not z.flags & (1 << ZONE_BELOW_HIGH):
                 high = z._watermark[WMARK_HIGH] + z.watermark_boost
@@ -282,13 +301,13 @@ def get_page_from_freelist(k: Any, gfp: int, order: int, alloc_flags: int, node:
                 ok = zone_watermark_ok(z, order, z._watermark[WMARK_MIN], zoneidx, alloc_flags)
             if not ok and not alloc_flags & ALLOC_NO_WATERMARKS:
                 continue
-            p = rmqueue(k, z, order, alloc_flags, migratetype)
+            p = rmqueue(k, preferred, z, order, alloc_flags, migratetype)
             if p:
                 prep_new_page(k, p, order, gfp)
                 if alloc_flags & ALLOC_HIGHATOMIC:
                     reserve_highatomic_pageblock(k, z, p, order)
                 return p
-        if not alloc_flags & ALLOC_NOFRAGMENT:
+        if not no_fallback and not again:
             return no_page(k)
         alloc_flags &= ~ALLOC_NOFRAGMENT
 
@@ -308,24 +327,24 @@ def gfp_to_alloc_flags(gfp: int, order: int) -> int:
 
 
 @jit
-def alloc_pages_slowpath(k: Any, gfp: int, order: int, node: int) -> Any:
+def alloc_pages_slowpath(k: Any, gfp: int, order: int, node: int, nodes: int) -> Any:
     """``__alloc_pages_slowpath()``: lower watermarks, reserves, reclaim, and the decision to fail or to kill."""
     alloc_flags = gfp_to_alloc_flags(gfp, order)
-    p = get_page_from_freelist(k, gfp, order, alloc_flags, node)
+    p = get_page_from_freelist(k, gfp, order, alloc_flags, node, nodes)
     if p:
         return p
     if gfp & __GFP_MEMALLOC and not gfp & __GFP_NOMEMALLOC:
-        p = get_page_from_freelist(k, gfp, order, ALLOC_NO_WATERMARKS, node)
+        p = get_page_from_freelist(k, gfp, order, ALLOC_NO_WATERMARKS, node, nodes)
         if p:
             return p
     if gfp & __GFP_DIRECT_RECLAIM:
         for _ in range(16):
             drain_all_pages(k)
             while True:
-                p = get_page_from_freelist(k, gfp, order, alloc_flags & ~ALLOC_KSWAPD, node)
+                p = get_page_from_freelist(k, gfp, order, alloc_flags & ~ALLOC_KSWAPD, node, nodes)
                 if p:
                     return p
-                if not unreserve_highatomic_pageblock(k, gfp, node):
+                if not unreserve_highatomic_pageblock(k, gfp, node, nodes):
                     break
             if gfp & __GFP_NORETRY or (
                 order > PAGE_ALLOC_COSTLY_ORDER and not gfp & (__GFP_RETRY_MAYFAIL | __GFP_NOFAIL)
@@ -336,7 +355,7 @@ def alloc_pages_slowpath(k: Any, gfp: int, order: int, node: int) -> Any:
             if not tell(k, UP_OUT_OF_MEMORY, gfp, order, node, 0):
                 break
         if gfp & __GFP_NOFAIL:
-            p = get_page_from_freelist(k, gfp, order, ALLOC_NO_WATERMARKS, node)
+            p = get_page_from_freelist(k, gfp, order, ALLOC_NO_WATERMARKS, node, nodes)
             if p:
                 return p
     count_vm_events(k, EV_PGALLOC_FAIL, 1)
@@ -346,8 +365,21 @@ def alloc_pages_slowpath(k: Any, gfp: int, order: int, node: int) -> Any:
 
 
 @jit
-def alloc_pages_node(k: Any, gfp: int, order: int, node: int) -> Any:
-    """``__alloc_pages()``: a block of 2^order pages, or NULL.
+def alloc_flags_nofragment(k: Any, z: Any, gfp: int) -> int:
+    """``alloc_flags_nofragment()``: whether to spare blocks of other types first, which needs a lower zone beside
+    *z*.
+    """
+    flags: int = gfp & __GFP_KSWAPD_RECLAIM
+    if not z or address(z) != address(z.zone_pgdat.node_zones[ZONE_NORMAL]):
+        return flags
+    if k.nr_node_ids > 1 and not z.zone_pgdat.node_zones[ZONE_DMA32].present_pages:
+        return flags
+    return flags | ALLOC_NOFRAGMENT
+
+
+@jit
+def alloc_pages_nodemask(k: Any, gfp: int, order: int, node: int, nodes: int) -> Any:
+    """``__alloc_pages()``: a block of 2^order pages near *node*, on one of *nodes* (a mask, ANY_NODE: all), or NULL.
 
     Above the largest order: NULL, and a warning unless ``__GFP_NOWARN``.
     """
@@ -357,13 +389,19 @@ def alloc_pages_node(k: Any, gfp: int, order: int, node: int) -> Any:
         return no_page(k)
     if inner_fails(k, gfp):
         return no_page(k)
-    alloc_flags = WMARK_LOW | (gfp & __GFP_KSWAPD_RECLAIM)
-    if gfp_zone(gfp) >= ZONE_NORMAL and k.node_data[node].node_zones[ZONE_NORMAL].managed_pages:
-        alloc_flags |= ALLOC_NOFRAGMENT
-    p = get_page_from_freelist(k, gfp, order, alloc_flags, node)
+    lst = node_zonelist(k, node, gfp)
+    preferred = lst._zonerefs[next_zones_zonelist(lst, 0, gfp_zone(gfp), nodes)].zone
+    alloc_flags = WMARK_LOW | alloc_flags_nofragment(k, preferred, gfp)
+    p = get_page_from_freelist(k, gfp, order, alloc_flags, node, nodes)
     if not p:
-        p = alloc_pages_slowpath(k, gfp, order, node)
+        p = alloc_pages_slowpath(k, gfp, order, node, nodes)
     return p
+
+
+@jit
+def alloc_pages_node(k: Any, gfp: int, order: int, node: int) -> Any:
+    """``alloc_pages_node()``: near *node*, or near this CPU for NUMA_NO_NODE (-1)."""
+    return alloc_pages_nodemask(k, gfp, order, node if node >= 0 else numa_node_id(k), ANY_NODE)
 
 
 @jit
@@ -371,7 +409,7 @@ def alloc_pages(k: Any, gfp: int, order: int, node: int) -> Any:
     """``struct page *alloc_pages(gfp_t gfp, unsigned int order)`` on *node* (-1: any), with its trace event."""
     if not may_fail(k, gfp):
         return no_page(k)
-    p = alloc_pages_node(k, gfp, order, max(node, 0))
+    p = alloc_pages_node(k, gfp, order, node)
     emit(k, MM_PAGE_ALLOC, page_to_pfn(p) if p else -1, 0, 4096 << order, gfp, node, 0, order)
     return p
 
@@ -394,6 +432,17 @@ def get_free_pages(k: Any, gfp: int, order: int) -> int:
 def k_alloc_pages(ram: Any, gfp: int, order: int, node: int) -> int:
     """Entry for :func:`alloc_pages`; the address of the ``struct page``."""
     return address(alloc_pages(kernel(ram), gfp, order, node))
+
+
+@entry
+def k_alloc_pages_nodemask(ram: Any, gfp: int, order: int, node: int, nodes: int) -> int:
+    """Entry for :func:`alloc_pages_nodemask`, with its trace event; the address of the ``struct page``."""
+    k = kernel(ram)
+    if not may_fail(k, gfp):
+        return 0
+    p = alloc_pages_nodemask(k, gfp, order, node, nodes)
+    emit(k, MM_PAGE_ALLOC, page_to_pfn(p) if p else -1, 0, 4096 << order, gfp, node, 0, order)
+    return address(p)
 
 
 @entry

@@ -11,16 +11,18 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.lib.jit import address, container_of, entry, fill, jit, ptr
-from kmem.lib.list import list_add, list_add_tail, list_del, list_empty, list_move_tail
+from kmem.lib.list import INIT_LIST_HEAD, list_add, list_add_tail, list_del, list_empty, list_move_tail
 from kmem.mm.codes import UP_BAD_PAGE
 from kmem.mm.features import FOLIO_ORDER, PAGE_BLOCK_EXACT, PAGE_CHECKS, PCP_HIGH_AUTO
-from kmem.mm.mm_types import page, per_cpu_pages
+from kmem.mm.mm_types import KDATA, kdata, page, per_cpu_pages
 from kmem.mm.mmzone import (
+    LAST_CPUPID,
     MAX_ORDER,
     MIGRATE_HIGHATOMIC,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
+    NODES_PGSHIFT,
     NR_FREE_PAGES,
     PAGE_ALLOC_COSTLY_ORDER,
     PAGE_FLAGS_CHECK_AT_FREE,
@@ -28,11 +30,15 @@ from kmem.mm.mmzone import (
     PAGE_SHIFT,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
+    PAGES_PER_SECTION,
+    ZONE_NORMAL,
+    ZONES_PGSHIFT,
     clear_buddy,
     compound_order,
     count_vm_events,
     get_pageblock_migratetype,
     kernel,
+    mod_zone_page_state,
     page_buddy,
     page_head,
     page_to_pfn,
@@ -60,7 +66,7 @@ PAGE_FLAGS_SECOND = 0xFF
 @jit
 def mod_zone_free(z: Any, n: int) -> None:
     """``__mod_zone_page_state(zone, NR_FREE_PAGES, n)``."""
-    z.vm_stat[NR_FREE_PAGES] = z.vm_stat[NR_FREE_PAGES] + n
+    mod_zone_page_state(z, NR_FREE_PAGES, n)
 
 
 @jit
@@ -90,6 +96,8 @@ def move_to_free_list(p: Any, z: Any, order: int, old_type: int, migratetype: in
     if PAGE_BLOCK_EXACT:
         account_freepages(z, -(1 << order), old_type)
         account_freepages(z, 1 << order, migratetype)
+    if order == MAX_ORDER - 1:
+        grow_deferred(ptr(kdata, KDATA, z), z)
 
 
 @jit
@@ -100,10 +108,50 @@ def change_pageblock_range(k: Any, pfn: int, order: int, migratetype: int) -> No
 
 
 @jit
+def grow_deferred(k: Any, z: Any) -> None:
+    """As ``deferred_grow_zone()``: once a zone's list of largest blocks is empty, link the next section's.
+
+    Boot counted them as free. Of each block only the first ``struct page`` is made.
+    """
+    pgdat = z.zone_pgdat
+    pfn, end = pgdat.first_deferred_pfn, k.deferred_end[z.node]
+    head = z.free_area[MAX_ORDER - 1].free_list[MIGRATE_MOVABLE]
+    if end == 0 or z != pgdat.node_zones[ZONE_NORMAL] or not list_empty(head):
+        return
+    stop = min(pfn + PAGES_PER_SECTION, end)
+    while pfn < stop:
+        p = pfn_to_page(k, pfn)
+        p.flags = LAST_CPUPID | (ZONE_NORMAL << ZONES_PGSHIFT) | (z.node << NODES_PGSHIFT)
+        p._mapcount = -1
+        set_buddy_order(p, MAX_ORDER - 1)
+        list_add_tail(p.lru, head)
+        pfn += 1 << (MAX_ORDER - 1)
+    pgdat.first_deferred_pfn = pfn
+    if pfn >= end:
+        pgdat.first_deferred_pfn = -1
+        k.deferred_end[z.node] = 0
+
+
+@jit
+def init_free_block(p: Any) -> None:
+    """Initialise all ``struct page`` of a block of the largest order but the first, as that is: free, of its zone."""
+    flags = p.flags
+    for i in range(1, 1 << (MAX_ORDER - 1)):
+        tail = p + i
+        tail.flags = flags
+        tail._mapcount = -1
+        INIT_LIST_HEAD(tail.lru)
+
+
+@jit
 def del_page_from_free_list(p: Any, z: Any, order: int) -> None:
-    """``del_page_from_free_list()``."""
+    """``del_page_from_free_list()``; the block may be one that boot left untouched but for its first page."""
     list_del(p.lru)
     clear_buddy(p)
+    if order == MAX_ORDER - 1:
+        grow_deferred(ptr(kdata, KDATA, z), z)
+        if (p + 1).flags == 0:
+            init_free_block(p)
     area = z.free_area[order]
     area.nr_free = area.nr_free - 1
 

@@ -14,13 +14,21 @@ from kmem.mm.mmzone import (
     MIGRATE_MOVABLE,
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
+    NUMA_FOREIGN,
+    NUMA_HIT,
+    NUMA_LOCAL,
+    NUMA_MISS,
+    NUMA_OTHER,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
     WMARK_HIGH,
+    count_numa_event,
     count_vm_events,
     get_pageblock_migratetype,
+    numa_node_id,
     page_buddy,
     page_to_pfn,
+    page_zonenum,
     pfn_to_page,
     set_buddy_order,
     set_pageblock_migratetype,
@@ -395,13 +403,25 @@ def rmqueue_buddy(k: Any, z: Any, order: int, alloc_flags: int, migratetype: int
 
 
 @jit
-def rmqueue(k: Any, z: Any, order: int, alloc_flags: int, migratetype: int) -> Any:
-    """``rmqueue()``: a block of *order* from zone *z*, or NULL."""
+def zone_statistics(k: Any, preferred: Any, z: Any) -> None:
+    """``zone_statistics()``: whether an allocation went where it was wanted, and whether that is this CPU's node."""
+    if z.node == preferred.node:
+        count_numa_event(k, z, NUMA_HIT)
+    else:
+        count_numa_event(k, z, NUMA_MISS)
+        count_numa_event(k, preferred, NUMA_FOREIGN)
+    count_numa_event(k, z, NUMA_LOCAL if z.node == numa_node_id(k) else NUMA_OTHER)
+
+
+@jit
+def rmqueue(k: Any, preferred: Any, z: Any, order: int, alloc_flags: int, migratetype: int) -> Any:
+    """``rmqueue()``: a block of *order* from zone *z*, or NULL; *preferred* is the zone that was wanted."""
     p = no_page(k)
     if pcp_allowed_order(order):
         p = rmqueue_pcplist(k, z, order, migratetype, alloc_flags)
     if not p:
         p = rmqueue_buddy(k, z, order, alloc_flags, migratetype)
     if p:
-        count_vm_events(k, EV_PGALLOC, 1 << order)
+        count_vm_events(k, EV_PGALLOC + page_zonenum(p), 1 << order)
+        zone_statistics(k, preferred, z)
     return p

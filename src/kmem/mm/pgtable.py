@@ -21,7 +21,8 @@ from kmem.mm.mmzone import (
     TYPE_TABLE,
     count_vm_events,
     is_vmalloc_or_module_addr,
-    mod_node_state,
+    mod_node_page_state,
+    page_pgdat,
     page_to_virt,
     pfn_to_page,
     phys_to_virt,
@@ -62,12 +63,12 @@ def next_table(k: Any, slot: int, alloc: bool, counted: bool) -> int:
         return phys_to_virt(entry & PFN_MASK)
     if not alloc:
         return 0
-    p = alloc_pages_node(k, GFP_KERNEL | __GFP_ZERO, 0, 0)
+    p = alloc_pages_node(k, GFP_KERNEL | __GFP_ZERO, 0, -1)
     if not p:
         return 0
     if counted:
         p.page_type = TYPE_TABLE
-        mod_node_state(k, NR_PAGETABLE, 1)
+        mod_node_page_state(k, page_pgdat(k, p), NR_PAGETABLE, 1)
     count_vm_events(k, EV_PAGE_TABLE, 1)
     table = page_to_virt(p)
     store64(k, slot, virt_to_phys(table) | KERNPG_TABLE)
@@ -155,7 +156,7 @@ def split_large_page(k: Any, slot: int) -> bool:
     is no page for the table.
     """
     large = load64(k, slot)
-    p = alloc_pages_node(k, GFP_KERNEL, 0, 0)
+    p = alloc_pages_node(k, GFP_KERNEL, 0, -1)
     if not p:
         return False
     table = page_to_virt(p)

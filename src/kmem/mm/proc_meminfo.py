@@ -1,8 +1,8 @@
 """/proc/meminfo (fs/proc/meminfo.c, mm/hugetlb.c, arch/x86/mm/pat/set_memory.c; 6.1, Debian's configuration).
 
 Not in the model, and so 0: buffers, swap, zswap, poisoned pages, huge pages. ``Percpu`` counts
-the units of all CPUs, as the kernel does (its metadata left out); the model's per-cpu chunk is as large as its unit
-from the start.
+the pages of per-cpu chunks that have memory: the first chunk's as the kernel cuts it, of the rest of the unit those up
+to the last that is in use.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 from kmem.abi.address import PAGE_OFFSET, PAGE_SIZE, VMALLOC_END, VMALLOC_START
 from kmem.abi.release import release
 from kmem.lib.cstruct import u64
+from kmem.mm.percpu import FREE, GRAIN
 from kmem.mm.vmstat import global_zone_page_state, items, node_page_state, nr_free_pages, si_mem_available
 
 if TYPE_CHECKING:
     from kmem.mm.api import Mm
 
+PERCPU_DYNAMIC_RESERVE = 28 << 10
+"""What the first chunk has for allocations besides the static variables."""
 OVERCOMMIT_RATIO = 50
 """Default of the sysctl of this name, in per cent."""
 _PRESENT, _PSE, _TABLE = 0x1, 0x80, 0x000FFFFFFFFFF000
@@ -42,6 +45,14 @@ def direct_map(mm: Mm) -> tuple[int, int, int]:
     end = release(mm.config.release).addresses.page_offset_end
     walk(top, 3, PAGE_OFFSET >> 39 & 511, end >> 39 & 511)
     return counts[0], counts[1], counts[2]
+
+
+def _pcpu_nr_populated(mm: Mm) -> int:
+    """``pcpu_nr_populated``: pages of a CPU's units that have memory. One byte of the map stands for eight."""
+    k = mm.view.kdata
+    at = u64(k.pcpu_map) - PAGE_OFFSET
+    used = len(bytes(mm.ram.mem[at : at + k.pcpu_unit_size // GRAIN]).rstrip(bytes([FREE]))) * GRAIN
+    return -(-max(k.pcpu_static_size + PERCPU_DYNAMIC_RESERVE, used) // PAGE_SIZE)
 
 
 def _lines(mm: Mm) -> Iterator[tuple[str, int]]:
@@ -92,7 +103,7 @@ def _lines(mm: Mm) -> Iterator[tuple[str, int]]:
     yield "VmallocTotal", (VMALLOC_END - VMALLOC_START) >> 10
     yield "VmallocUsed", k.nr_vmalloc_pages * 4
     yield "VmallocChunk", 0
-    yield "Percpu", k.pcpu_unit_size // PAGE_SIZE * k.nr_cpu_ids * 4
+    yield "Percpu", _pcpu_nr_populated(mm) * k.nr_cpu_ids * 4
     yield "HardwareCorrupted", 0
     yield "AnonHugePages", node("NR_ANON_THPS")
     yield "ShmemHugePages", node("NR_SHMEM_THPS")

@@ -1,8 +1,6 @@
 """/proc/buddyinfo, /proc/pagetypeinfo and /proc/zoneinfo (mm/vmstat.c, 6.1).
 
-Not in the model, and so 0: contiguous memory (``cma``), NUMA hits and misses. ``vm stats threshold`` is the kernel's
-formula for it; the model has no per-cpu differences that it could limit. Counters of a node are those of the machine,
-which has one.
+Not in the model, and so 0: contiguous memory (``cma``), interleaving between nodes.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from kmem.mm.mmzone import (
     WMARK_MIN,
 )
 from kmem.mm.vmstat import (
-    calculate_normal_threshold,
     high_wmark_pages,
     items,
     low_wmark_pages,
@@ -115,7 +112,7 @@ def _pagesets(view: View, z: Any) -> Iterator[str]:
         yield f"              count: {pcp.count}"
         yield f"              high:  {pcp.high}"
         yield f"              batch: {pcp.batch}"
-        yield f"  vm stats threshold: {calculate_normal_threshold(view, z)}"
+        yield f"  vm stats threshold: {per_cpu_ptr(view, z.per_cpu_zonestats, cpu).stat_threshold}"
 
 
 def _zone(mm: Mm, pgdat: Any, z: Any, first: bool) -> Iterator[str]:
@@ -124,7 +121,7 @@ def _zone(mm: Mm, pgdat: Any, z: Any, first: bool) -> Iterator[str]:
     if first:
         yield "  per-node stats"
         for item, label in zip(items(name, "node_stat_item"), names(name, "node_stat_item"), strict=True):
-            yield f"      {label:<12} {node_stat(mm, item)}"
+            yield f"      {label:<12} {node_stat(mm, item, pgdat)}"
     zone_stats = [max(int(z.vm_stat[i]), 0) for i in range(len(items(name, "zone_stat_item")))]
     yield f"  pages free     {zone_stats[0]}"
     yield f"        boost    {z.watermark_boost}"

@@ -55,7 +55,7 @@ def mem_info(mm: Mm) -> Iterator[Line]:
     view, r = mm.view, release(mm.config.release)
     k = view.kdata
     zones = [z for z in view.zones() if z.managed_pages]
-    slab = [int(k.vm_node_stat[i]) >> 12 for i in (5, 6)]
+    slab = [int(k.vm_node_stat[i]) for i in (5, 6)]
     tables = int(k.vm_node_stat[r.constants.get("NR_PAGETABLE", 38)])
     free = sum(int(z.vm_stat[0]) for z in zones)
     pcp = sum(_pcp(mm, z, cpu) for z in zones for cpu in range(mm.config.cpus))

@@ -23,7 +23,7 @@ from kmem.abi.slab_flags import (
     SLAB_NO_USER_FLAGS,
     SLAB_RECLAIM_ACCOUNT,
 )
-from kmem.lib.jit import address, copy, fls64, jit, load8, load32, offsetof, ptr, sizeof, store32
+from kmem.lib.jit import address, copy, fls64, jit, load8, load32, load64, offsetof, ptr, sizeof, store32, store64
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_del
 from kmem.mm.codes import REPORT_REMAINING, UP_CACHE_FLAGS
 from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, inner_fails, may_fail
@@ -411,6 +411,53 @@ def find_mergeable(k: Any, size: int, align: int, flags: int, name: int, ctor: i
 
 
 @jit
+def string_length(k: Any, text: int) -> int:
+    """``strlen()``."""
+    length = 0
+    while load8(k, text + length):
+        length += 1
+    return length
+
+
+@jit
+def forget_aliases(k: Any, s: int, name: int) -> None:
+    """Drop the remembered names that led to the cache at *s*, or that are spelled as *name* (0: none of these)."""
+    before = 0
+    at = k.alias_list
+    while at:
+        following = load64(k, at)
+        if load64(k, at + 8) == s or (name and same_name(k, at + 16, name)):
+            if before:
+                store64(k, before, following)
+            else:
+                k.alias_list = following
+            kfree_object(k, at)
+        else:
+            before = at
+        at = following
+
+
+@jit
+def sysfs_slab_alias(k: Any, s: Any, name: int) -> bool:
+    """``sysfs_slab_alias()``: remember *name* as another one for *s*, in place of whatever had it; False without
+    memory.
+
+    An entry is the address of the next, of the cache, and the name. It stays when the alias is destroyed, as the
+    kernel's link does, until the cache goes.
+    """
+    length = string_length(k, name)
+    entry = kmalloc_from(k, 16 + length + 1, GFP_KERNEL, -1)
+    if not entry:
+        return False
+    forget_aliases(k, 0, name)
+    store64(k, entry, k.alias_list)
+    store64(k, entry + 8, address(s))
+    copy(k, entry + 16, name, length + 1)
+    k.alias_list = entry
+    return True
+
+
+@jit
 def kmem_cache_create(
     k: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int
 ) -> Any:
@@ -425,15 +472,13 @@ def kmem_cache_create(
         useroffset = 0
     if usersize == 0:
         s = find_mergeable(k, size, align, flags, name, ctor, usersize)
-        if s:
+        if s and sysfs_slab_alias(k, s, name):
             s.refcount = s.refcount + 1
             s.object_size = max(s.object_size, size)
             s.inuse = max(s.inuse, align_up(size, 8))
             emit(k, CACHE_CREATE, address(s), size, s.size, 0, -1, address(s), 1)
             return s
-    length = 0
-    while load8(k, name + length):
-        length += 1
+    length = string_length(k, name)
     own = kmalloc_from(k, length + 1, GFP_KERNEL, -1) if may_fail(k, GFP_KERNEL) else 0
     if not own:
         return no_cache(k)
@@ -487,6 +532,7 @@ def kmem_cache_destroy(k: Any, s: Any) -> int:
         return -16
     emit(k, CACHE_DESTROY, address(s), 0, 0, 0, -1, address(s), 0)
     list_del(s.list)
+    forget_aliases(k, address(s), 0)
     kmem_cache_release(k, s)
     if s.name:
         kfree_object(k, s.name)

@@ -24,7 +24,8 @@ from kmem.abi.slab_flags import SLAB_POISON, SLAB_RED_ZONE, SLAB_STORE_USER, SLA
 from kmem.lib.jit import fill, jit, store64
 from kmem.lib.list import list_add, list_unlink
 from kmem.mm.features import SLUB_ORIG_SIZE_LONG, SLUB_PARTIAL_NOT_FROZEN
-from kmem.mm.mmzone import count_vm_events
+from kmem.mm.mmzone import count_vm_events, numa_node_id
+from kmem.mm.page_alloc import ANY_NODE, gfp_zone, next_zones_zonelist, node_zonelist
 from kmem.mm.slub_debug import (
     TRACK_ALLOC,
     alloc_debug_processing,
@@ -35,7 +36,15 @@ from kmem.mm.slub_debug import (
     set_track,
     slub_debug_orig_size,
 )
-from kmem.mm.slub_freelist import cpu_slab, get_freepointer, next_tid, set_freepointer, this_cpu_slab, virt_to_slab
+from kmem.mm.slub_freelist import (
+    cpu_slab,
+    get_freepointer,
+    next_tid,
+    random_below,
+    set_freepointer,
+    this_cpu_slab,
+    virt_to_slab,
+)
 from kmem.mm.slub_node import (
     add_full,
     add_partial,
@@ -146,30 +155,52 @@ def get_partial_node(k: Any, s: Any, n: Any, c: Any) -> int:
 
 
 @jit
-def partial_nodes(k: Any, s: Any, node: int, first: int, i: int) -> Any:
-    """The i-th node to look for partial slabs on: the wanted one, then (unless the caller insists) the others."""
-    if i == 0:
-        return get_node(s, first)
-    other = i - 1 if i - 1 < first else i
-    return get_node(s, other)
+def get_partial_on(k: Any, s: Any, n: Any, c: Any, orig_size: int) -> int:
+    """``get_partial_node()``: a slab of the node's list becomes current, or one checked object is taken from it."""
+    if n.nr_partial == 0:
+        return 0
+    if no_cpu_slab(k, s):
+        return get_partial_node_debug(k, s, n, orig_size)
+    return get_partial_node(k, s, n, c)
+
+
+@jit
+def get_any_partial(k: Any, s: Any, gfp: int, c: Any, orig_size: int) -> int:
+    """``get_any_partial()``: from nodes that have plenty, the nearest first.
+
+    Now and then it stays local, more often the lower ``remote_node_defrag_ratio`` is; the kernel asks the time stamp
+    counter, the model its random numbers.
+    """
+    if k.nr_node_ids == 1 or not s.remote_node_defrag_ratio or random_below(k, 1024) > s.remote_node_defrag_ratio:
+        return 0
+    lst = node_zonelist(k, numa_node_id(k), gfp)
+    i = next_zones_zonelist(lst, 0, gfp_zone(gfp), ANY_NODE)
+    while lst._zonerefs[i].zone:
+        n = get_node(s, lst._zonerefs[i].zone.node)
+        if n.nr_partial > s.min_partial:
+            obj = get_partial_on(k, s, n, c, orig_size)
+            if obj:
+                return obj
+        i = next_zones_zonelist(lst, i + 1, gfp_zone(gfp), ANY_NODE)
+    return 0
 
 
 @jit
 def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int) -> int:
     """``___slab_alloc()``: everything but the fast path; an object or 0."""
     count_vm_events(k, EV_SLAB_SLOWPATH, 1)
-    if c.slab:
-        sl = c.slab
-        if node >= 0 and slab_nid(sl) != node:
-            freelist: int = c.freelist
+    if node >= k.nr_node_ids:
+        node = -1  # a node without memory is as good as any
+    while True:
+        freelist: int = c.freelist
+        if c.slab and node >= 0 and slab_nid(c.slab) != node:
+            sl = c.slab
             c.slab = no_slab(k)
             c.freelist = 0
             c.tid = next_tid(c.tid)
             deactivate_slab(k, s, sl, freelist)
-    while True:
-        if c.slab:
+        elif c.slab:
             sl = c.slab
-            freelist = c.freelist
             if freelist == 0:
                 freelist = sl.freelist
                 sl.inuse = sl.objects
@@ -182,7 +213,7 @@ def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int)
             c.slab = no_slab(k)
             c.tid = next_tid(c.tid)
         partial = c.partial
-        if partial and (node < 0 or slab_nid(partial) == node):
+        if partial and (not SLUB_PARTIAL_NOT_FROZEN or node < 0 or slab_nid(partial) == node):
             c.partial = partial.next
             c.slab = partial
             continue
@@ -191,18 +222,11 @@ def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int)
             partial.next = no_slab(k)
             unfreeze_partials(k, s, partial)
             continue
-        wanted = max(node, 0)
-        freelist = 0
-        for i in range(1 if node >= 0 else k.nr_node_ids):
-            n = partial_nodes(k, s, node, wanted, i)
-            if n.nr_partial == 0:
-                continue
-            checked = no_cpu_slab(k, s)
-            freelist = get_partial_node_debug(k, s, n, orig_size) if checked else get_partial_node(k, s, n, c)
-            if freelist:
-                break
+        freelist = get_partial_on(k, s, get_node(s, node if node >= 0 else numa_node_id(k)), c, orig_size)
+        if not freelist and node < 0:
+            freelist = get_any_partial(k, s, gfp, c, orig_size)
         if not freelist:
-            sl = new_slab(k, s, gfp, wanted)
+            sl = new_slab(k, s, gfp, node)
             if not sl:
                 return 0
             if no_cpu_slab(k, s):

@@ -48,7 +48,8 @@ from kmem.mm.mmzone import (
     PG_WORKINGSET,
     clear_page_slab,
     count_vm_events,
-    mod_node_state,
+    mod_node_page_state,
+    page_pgdat,
     page_to_nid,
     set_page_slab,
 )
@@ -125,10 +126,10 @@ def get_node(s: Any, node: int) -> Any:
 
 
 @jit
-def account_slab(k: Any, s: Any, order: int, sign: int) -> None:
-    """``account_slab()``: bytes of slab pages, by whether they can be reclaimed."""
+def account_slab(k: Any, s: Any, p: Any, order: int, sign: int) -> None:
+    """``account_slab()``: the bytes of the slab at page *p*, by whether they can be reclaimed."""
     item = NR_SLAB_RECLAIMABLE_B if s.flags & SLAB_RECLAIM_ACCOUNT else NR_SLAB_UNRECLAIMABLE_B
-    mod_node_state(k, item, sign * (4096 << order))
+    mod_node_page_state(k, page_pgdat(k, p), item, sign * (4096 << order))
 
 
 @jit
@@ -184,7 +185,7 @@ def allocate_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
     order = oo_order(oo)
     sl.counters = 0
     sl.objects = oo_objects(oo)
-    account_slab(k, s, order, 1)
+    account_slab(k, s, p, order, 1)
     sl.slab_cache = s
     base = slab_address(sl)
     if s.flags & SLAB_POISON:
@@ -224,7 +225,7 @@ def free_slab(k: Any, s: Any, sl: Any) -> None:
     p.mapping = 0
     p.index = 0
     p.private = 0
-    account_slab(k, s, order, -1)
+    account_slab(k, s, p, order, -1)
     count_vm_events(k, EV_SLAB_DISCARD, 1)
     free_pages(k, p, order)
 

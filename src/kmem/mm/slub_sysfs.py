@@ -151,16 +151,23 @@ ATTRIBUTES = tuple(sorted([*_SHOW, "ctor", "shrink", "validate"]))
 
 
 def find_cache(mm: Mm, cache: str | int) -> Any:
-    """The ``struct kmem_cache`` at an address, or of a name or directory. UsageError if there is none.
-
-    A cache that was merged into another keeps no name of its own; it goes by the name of that other.
-    """
+    """The ``struct kmem_cache`` at an address, or of a name, an alias or a directory. UsageError if there is none."""
     if isinstance(cache, int):
         return mm.view.ptr(kmem_cache, cache)
+    for name, target in mm.view.aliases():
+        if name == cache:
+            return mm.view.ptr(kmem_cache, target)
     for s in mm.view.caches():
         if cache in (mm.view.cache_name(s), directory(mm.view, s)):
             return s
     raise UsageError(f"there is no slab cache {cache!r}", remedy="/proc/slabinfo has the names of all caches")
+
+
+def links(mm: Mm) -> dict[str, str]:
+    """The symbolic links of /sys/kernel/slab: each name of a cache that others may merge with, and its directory."""
+    view = mm.view
+    found = {view.cache_name(s): directory(view, s) for s in view.caches() if not slab_unmergeable(view, s)}
+    return found | {name: directory(view, view.ptr(kmem_cache, s)) for name, s in view.aliases()}
 
 
 def sysfs(mm: Mm, cache: str | int, attribute: str, *, kallsyms: Symbols | None = None) -> str:

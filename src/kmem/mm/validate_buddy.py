@@ -13,9 +13,11 @@ from kmem.mm.mm_types import page, per_cpu_pages
 from kmem.mm.validate_memory import NO_TYPE, STRUCT_PAGE, BrokenList, Memory, Violation
 
 MAX_ORDER, PAGEBLOCK_ORDER, MIGRATE_TYPES, PCPTYPES, HIGHATOMIC = 11, 9, 5, 3, 3
+LARGEST, MOVABLE = MAX_ORDER - 1, 1
 PCP_LISTS = 14
 _CLEAN = "PG_locked PG_lru PG_active PG_reserved PG_private PG_private_2 PG_writeback".split()
 """Flags that no free page has."""
+LASTCPUPID_BYTE, UNMADE = 5, 0
 ALLOCATED, FREE, CACHED, RESERVED = b".fcr"
 
 
@@ -31,11 +33,13 @@ class ZoneState:
     """One zone: what its lists say."""
 
     def __init__(self, memory: Memory, z: Any, index: int) -> None:
-        self.z, self.index = z, index
-        self.name = memory.view.string(z.name)
+        self.z, self.index, self.node = z, index, int(z.node)
+        self.name = f"node {self.node} {memory.view.string(z.name)}"
         self.start, self.end = int(z.zone_start_pfn), int(z.zone_start_pfn + z.spanned_pages)
         self.problems: list[str] = []
         self.free: list[Block] = []
+        self.deferred = self._deferred(memory)
+        """Pages that are free and on no list yet, because boot put them off."""
         self.pcp: list[tuple[int, Block]] = []
         for order in range(MAX_ORDER):
             for mt in range(MIGRATE_TYPES):
@@ -47,6 +51,10 @@ class ZoneState:
                 order = PAGEBLOCK_ORDER if pindex >= 12 else pindex // PCPTYPES
                 mt = (0, 1)[pindex - 12] if pindex >= 12 else pindex % PCPTYPES
                 self.pcp += [(cpu, Block(pfn, order, mt)) for pfn in self._pages(memory, u64(pcp.lists[pindex]._addr))]
+
+    def _deferred(self, memory: Memory) -> range:
+        end = int(memory.k.deferred_end[self.node])
+        return range(int(self.z.zone_pgdat.first_deferred_pfn), end) if end and self.index == 2 else range(0)
 
     def pcp_of(self, memory: Memory, cpu: int) -> Any:
         """The CPU's ``per_cpu_pages``."""
@@ -78,13 +86,27 @@ class Buddy:
         byte, bit = divmod(memory.page_flags.bit("PG_reserved"), 8)
         # from a byte of a page's flags to whether it is reserved or was given out
         used = memory.flag_bytes(byte).translate(bytes(ord("r") if n >> bit & 1 else ord(".") for n in range(256)))
+        self.unmade = memory.flag_bytes(LASTCPUPID_BYTE)
+        """A zero for each page whose struct page was not made: in no section, or put off by boot."""
         for z in self.zones:
             self.state[z.start : z.end] = used[z.start : z.end]
+        for run in re.finditer(rb"\0+", self.unmade):
+            self.state[run.start() : run.end()] = b" " * (run.end() - run.start())
         for z in self.zones:
+            self.state[z.deferred.start : z.deferred.stop] = b"." * len(z.deferred)
             for block in z.free:
+                if self.untouched(block):
+                    self.state[block.pfn : block.pfn + (1 << LARGEST)] = b"." * (1 << LARGEST)
                 self._mark(block, b"f")
             for _, block in z.pcp:
                 self._mark(block, b"c")
+            for pfn in z.deferred[:: 1 << LARGEST]:
+                self._mark(Block(pfn, LARGEST, MOVABLE), b"f")
+
+    def untouched(self, block: Block) -> bool:
+        """Whether only the block's first page was ever made."""
+        tails = slice(block.pfn + 1, block.pfn + (1 << LARGEST))
+        return block.order == LARGEST and self.unmade[tails].count(UNMADE) == (1 << LARGEST) - 1
 
     def _mark(self, block: Block, what: bytes) -> None:
         n = 1 << block.order
@@ -109,6 +131,7 @@ def b1(b: Buddy) -> Iterator[Violation]:
     for z in b.zones:
         for order in range(MAX_ORDER):
             listed = sum(block.order == order for block in z.free)
+            listed += len(z.deferred) >> order if order == LARGEST else 0
             if z.z.free_area[order].nr_free != listed:
                 yield Violation(
                     "B1", f"{z.name} order {order}: nr_free {z.z.free_area[order].nr_free}, {listed} on the lists"
@@ -179,6 +202,8 @@ def b6(b: Buddy) -> Iterator[Violation]:
             used = any(m.refcount[one:end]) or any(mapping[one:end]) or any(memcg[one:end])
             first = m.page_type[one]
             kinds = [NO_TYPE if m.page_flags.is_buddy(first) else first, *m.page_type[one + 1 : end]]
+            if b.untouched(block):
+                kinds = kinds[:1] + [NO_TYPE + kind for kind in kinds[1:]]
             flags = any(f & check_at_free for f in set(m.flags[one:end]))
             tails = any(link & 1 for link in m.compound_head[one:end])
             if used or flags or tails or kinds.count(NO_TYPE) != len(kinds):
@@ -231,23 +256,39 @@ def b11(b: Buddy) -> Iterator[Violation]:
     least = max(128, min(math.isqrt(total * 4 * 16), 262144))
     if k.user_min_free_kbytes >= 0:
         least = int(k.user_min_free_kbytes)
+    elif total >= 512 << 8:
+        least = max(least, _for_huge_pages(b, least))
     if k.min_free_kbytes != least or k.totalram_pages != total:
         yield Violation(
             "B11", f"min_free_kbytes {k.min_free_kbytes} for {k.totalram_pages} pages; {least} for {total} expected"
         )
-    managed = {z.index: int(z.z.managed_pages) for z in b.zones}
+    managed = {(z.node, z.index): int(z.z.managed_pages) for z in b.zones}
     for z in b.zones:
-        low = (least // 4) * managed[z.index] // total
-        step = max(low // 4, managed[z.index] * int(k.watermark_scale_factor) // 10000)
+        size = managed[z.node, z.index]
+        low = (least // 4) * size // total
+        step = max(low // 4, size * int(k.watermark_scale_factor) // 10000)
         expected = [low + n * step for n in range(3)]
         if [int(z.z._watermark[n]) for n in range(3)] != expected:
             yield Violation("B11", f"{z.name}: watermarks are not {expected}")
         if z.z.watermark_boost > max(512, expected[2] * int(k.watermark_boost_factor) // 10000):
             yield Violation("B11", f"{z.name}: watermark boost {z.z.watermark_boost}")
         ratio = 256 if z.index < 2 else 32
-        reserve = [sum(managed.get(i, 0) for i in range(z.index + 1, j + 1)) // ratio for j in range(5)]
+        reserve = [sum(managed.get((z.node, i), 0) for i in range(z.index + 1, j + 1)) // ratio for j in range(5)]
         if [int(z.z.lowmem_reserve[j]) for j in range(5)] != reserve:
             yield Violation("B11", f"{z.name}: lowmem_reserve is not {reserve}")
+
+
+def _for_huge_pages(b: Buddy, least: int) -> int:
+    """What khugepaged raises min_free_kbytes to: 11 page blocks a zone, but no more than 5 % of what is above the high
+    watermarks that there were before.
+    """
+    total = sum(int(z.z.managed_pages) for z in b.zones)
+    above = 0
+    for z in b.zones:
+        size = int(z.z.managed_pages)
+        low = (least // 4) * size // total
+        above += max(size - low - 2 * max(low // 4, size * int(b.memory.k.watermark_scale_factor) // 10000), 0)
+    return 4 * min((11 * len(b.zones)) << PAGEBLOCK_ORDER, above // 20)
 
 
 def b12(b: Buddy) -> Iterator[Violation]:
@@ -292,13 +333,25 @@ def b13(b: Buddy) -> Iterator[Violation]:
 
 
 def b14(b: Buddy) -> Iterator[Violation]:
-    """A page keeps its node and zone."""
+    """A page keeps its node and zone; without them is only what boot put off."""
     low, high = (b.memory.flag_bytes(byte) for byte in (6, 7))
     for z in b.zones:
-        expected = (z.index << 51 | int(z.z.node) << 54) >> 48
-        zones = low[z.start : z.end].translate(_ZONE_BITS)
-        if zones.count(expected & 0xF8) + high[z.start : z.end].count(expected >> 8) != 2 * (z.end - z.start):
+        zone, node = z.index << 3, z.node << 6 >> 8
+        zone |= z.node << 6 & 0xC0
+        absent = b.unmade[z.start : z.end].count(UNMADE)
+        there = z.end - z.start - absent
+        zones = low[z.start : z.end].translate(_ZONE_BITS).count(zone) - (0 if zone else absent)
+        nodes = high[z.start : z.end].count(node) - (0 if node else absent)
+        # a hole belongs to the zone that follows it
+        elsewhere = zones != there or nodes != there
+        if elsewhere and any(
+            flags >> 51 != z.index | z.node << 3 and flags and b.state[pfn] != RESERVED
+            for pfn, flags in enumerate(b.memory.flags[z.start : z.end], z.start)
+        ):
             yield Violation("B14", f"{z.name}: a page has another zone or node in its flags")
+        late = sum((1 << LARGEST) - 1 for block in z.free if b.untouched(block)) + len(z.deferred)
+        if absent - late != b.state[z.start : z.end].count(b" "):
+            yield Violation("B14", f"{z.name}: {absent} pages have no flags, {late} were put off")
 
 
 _ZONE_BITS = bytes(byte & 0xF8 for byte in range(256))

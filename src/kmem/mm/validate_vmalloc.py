@@ -327,27 +327,28 @@ def p2(v: Vmap) -> Iterator[Violation]:
 def s19(v: Vmap) -> Iterator[Violation]:
     """The slabs of all caches are what NR_SLAB counts, with large kmallocs, which are compound pages."""
     k, memory = v.memory.k, v.memory
-    bytes_of = {True: 0, False: 0}
+    pages_of = {True: 0, False: 0}
     for sl in v.slub.slabs.values():
         cache = v.slub.caches.get(sl.cache)
         if cache is not None:
-            bytes_of[bool(cache.flags & memory.slab_flags.SLAB_RECLAIM_ACCOUNT)] += PAGE_SIZE << sl.order
+            pages_of[bool(cache.flags & memory.slab_flags.SLAB_RECLAIM_ACCOUNT)] += 1 << sl.order
     head = memory.page_flags.bit("PG_head")
     others = sum(
-        PAGE_SIZE << memory.orders[pfn]
+        1 << memory.orders[pfn]
         for pfn, flags in memory.heads
         if flags >> head & 1 and not memory.is_slab(pfn) and v.buddy.state[pfn] == ALLOCATED
     )
-    reclaimable, large = int(k.vm_node_stat[5]), int(k.vm_node_stat[6]) - bytes_of[False]
-    if reclaimable != bytes_of[True] or not 0 <= large <= others or large % PAGE_SIZE:
+    reclaimable, large = int(k.vm_node_stat[5]), int(k.vm_node_stat[6]) - pages_of[False]
+    if reclaimable != pages_of[True] or not 0 <= large <= others:
         yield Violation(
-            "S19", f"NR_SLAB {reclaimable} + {k.vm_node_stat[6]}; slabs {bytes_of}, other compound pages {others}"
+            "S19", f"NR_SLAB {reclaimable} + {k.vm_node_stat[6]}; slabs {pages_of}, other compound pages {others}"
         )
 
 
 def t1(v: Vmap) -> Iterator[Violation]:
     """Counters equal what is there."""
     k, memory = v.memory.k, v.memory
+    yield from _sums(v)
     lazy = sum((area.end - area.start) // PAGE_SIZE for area in v.lazy)
     if k.vmap_lazy_nr != lazy:
         yield Violation("T1", f"vmap_lazy_nr {k.vmap_lazy_nr}, {lazy} pages wait")
@@ -356,9 +357,39 @@ def t1(v: Vmap) -> Iterator[Violation]:
         yield Violation("T1", f"pcpu_free_bytes {k.pcpu_free_bytes}, {holes} free in the map")
 
 
+def _sums(v: Vmap) -> Iterator[Violation]:
+    """Counters of the machine are the sums over zones or nodes; a slab counts for the node that it is on."""
+    k, memory = v.memory.k, v.memory
+    nodes = [k.node_data[node] for node in range(k.nr_node_ids)]
+    zones = [node.node_zones[index] for node in nodes for index in range(5)]
+    for name, whole, parts in (
+        ("vm_zone_stat", k.vm_zone_stat, [z.vm_stat for z in zones]),
+        ("vm_numa_event", k.vm_numa_event, [z.vm_numa_event for z in zones]),
+        ("vm_node_stat", k.vm_node_stat, [node.vm_stat for node in nodes]),
+    ):
+        for item in range(len(parts[0])):
+            if whole[item] != sum(part[item] for part in parts):
+                yield Violation("T1", f"{name}[{item}] is {whole[item]}, not the sum over its parts")
+    reclaimable = [0] * len(nodes)
+    for pfn, sl in v.slub.slabs.items():
+        cache = v.slub.caches.get(sl.cache)
+        if cache is not None and cache.flags & memory.slab_flags.SLAB_RECLAIM_ACCOUNT:
+            reclaimable[memory.flags[pfn] >> 54] += 1 << sl.order
+    if [node.vm_stat[5] for node in nodes] != reclaimable:
+        yield Violation("T1", f"reclaimable slab pages by node are {reclaimable}")
+    for node in nodes:
+        kept = 0
+        for index in range(5):
+            z = node.node_zones[index]
+            most = max(z.lowmem_reserve[high] for high in range(index, 5))
+            kept += min(most + z._watermark[2], z.managed_pages)
+        if node.totalreserve_pages != kept:
+            yield Violation("T1", f"node {node.node_id}: totalreserve_pages {node.totalreserve_pages}, zones {kept}")
+
+
 def t6(v: Vmap) -> Iterator[Violation]:
     """Memory is conserved: zones cover RAM from page 1 on, and every page is free, on a list, allocated or reserved."""
-    covered = sum(z.end - z.start for z in v.buddy.zones)
+    covered = sum(z.end - z.start - v.buddy.state[z.start : z.end].count(b" ") for z in v.buddy.zones)
     spaces = v.buddy.state.count(b" ")
     if covered + spaces != v.memory.last_pfn:
         yield Violation("T6", f"{covered} pages in zones and {spaces} outside are not {v.memory.last_pfn}")

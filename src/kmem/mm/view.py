@@ -6,6 +6,7 @@ is copied.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,6 +97,19 @@ class View:
     def cache_name(self, s: Any) -> str:
         """``s->name``."""
         return self.string(s.name)
+
+    def aliases(self) -> Iterator[tuple[str, int]]:
+        """Names of caches that were merged into others (``alias_list``), newest first, with the cache that each is."""
+        at = u64(self.kdata.alias_list)
+        while at:
+            following, s = struct.unpack_from("<QQ", self.ram.mem, at - PAGE_OFFSET)
+            yield self.string(at + 16), s
+            at = following
+
+    def described_cache(self, s: Any) -> str:
+        """``s->name``, and the names of the caches that were merged into it: ``vmap_area (also drv_cache)``."""
+        also = [name for name, target in self.aliases() if target == self.addr(s)]
+        return f"{self.cache_name(s)} (also {', '.join(reversed(also))})" if also else self.cache_name(s)
 
     def zones(self) -> Iterator[Any]:
         """Every zone with pages, node by node."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 (
-    EV_PGALLOC,
     EV_PGFREE,
     EV_PCP_REFILL,
     EV_EXTFRAG,
@@ -20,5 +19,8 @@ from __future__ import annotations
     EV_PAGE_TABLE,
     EV_PGALLOC_FAIL,
     EV_PGFAULT,
-) = range(17)
+) = range(16)
 """Indices into ``kdata.vm_events``: how much work the kernel did."""
+
+EV_PGALLOC = 56
+"""Pages allocated from ZONE_DMA; the next counters are those of the other zones, in order."""

@@ -144,7 +144,7 @@ def vm_area_alloc_pages(k: Any, area: Any, gfp: int, node: int, order: int, coun
         gfp &= ~__GFP_NOFAIL
     got = 0
     while got < count:
-        p = alloc_pages_node(k, gfp | __GFP_NOWARN, order, max(node, 0))
+        p = alloc_pages_node(k, gfp | __GFP_NOWARN, order, node)
         if not p:
             return got
         for i in range(1 << order):

@@ -1,11 +1,10 @@
 """Counters of pages and events, and /proc/vmstat (mm/vmstat.c, and the sums over them of mm/page_alloc.c; 6.1).
 
-The kernel adds up per-cpu differences now and then; the model counts at once, so every figure is current. Counters of
-nodes are kept for the machine as a whole (``kdata.vm_node_stat``), which has one node.
+The kernel adds up per-cpu differences now and then; the model counts at once, for the zone or node and for the whole
+machine, so every figure is current and no CPU ever holds a difference.
 
 What the model has no notion of stays 0, as on a kernel where it never happened: LRU lists and the page cache,
-writeback, swap, reclaim by scanning, compaction, huge pages, NUMA hits and misses. ``kdata.vm_events``
-counts allocated pages without their zone; ``pgalloc_*`` shows them all at the zone that GFP_KERNEL tries first.
+writeback, swap, reclaim by scanning, compaction, huge pages, interleaving between nodes.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from kmem.abi.flags import vmstat_names
 from kmem.abi.layout import enums
+from kmem.abi.release import release
 from kmem.mm.mmzone import (
     MAX_NR_ZONES,
     NR_FREE_PAGES,
-    PAGE_SHIFT,
     PAGE_SIZE,
     WMARK_HIGH,
     WMARK_LOW,
@@ -34,7 +33,6 @@ HPAGE_PMD_NR = 512
 VM_DIRTY_RATIO, DIRTY_BACKGROUND_RATIO = 20, 10
 """Defaults of the sysctls of these names, in per cent."""
 
-_IN_BYTES = frozenset({"NR_SLAB_RECLAIMABLE_B", "NR_SLAB_UNRECLAIMABLE_B"})
 _IN_HUGE_PAGES = frozenset({"NR_ANON_THPS", "NR_FILE_THPS", "NR_SHMEM_THPS", "NR_SHMEM_PMDMAPPED", "NR_FILE_PMDMAPPED"})
 
 _ENUM_ENDS = {
@@ -48,21 +46,21 @@ _ORDER = tuple(_ENUM_ENDS)
 
 
 @cache
-def items(release: str, enum: str) -> tuple[str, ...]:
+def items(name: str, enum: str) -> tuple[str, ...]:
     """The constants of *enum* (zone_stat_item, numa_stat_item, node_stat_item, vm_event_item), by value."""
-    table = enums(release)[enum]
+    table = enums(name)[enum]
     count = table[_ENUM_ENDS[enum]]
-    by_value = {value: name for name, value in table.items() if not name.endswith("_BASE")}
+    by_value = {value: item for item, value in table.items() if not item.endswith("_BASE")}
     return tuple(by_value[value] for value in range(count))
 
 
-def names(release: str, enum: str) -> tuple[str, ...]:
+def names(name: str, enum: str) -> tuple[str, ...]:
     """The names of the counters of *enum* in /proc/vmstat and /proc/zoneinfo."""
-    text = vmstat_names(release)
-    count = len(items(release, enum))
+    text = vmstat_names(name)
+    count = len(items(name, enum))
     if enum == _ORDER[-1]:
         return text[-count:]
-    first = sum(len(items(release, other)) for other in _ORDER[: _ORDER.index(enum)])
+    first = sum(len(items(name, other)) for other in _ORDER[: _ORDER.index(enum)])
     return text[first : first + count]
 
 
@@ -86,18 +84,21 @@ def zones(view: View) -> Iterator[Any]:
 
 def global_zone_page_state(view: View, item: int) -> int:
     """``unsigned long global_zone_page_state(enum zone_stat_item item)``."""
-    return max(sum(int(z.vm_stat[item]) for z in zones(view)), 0)
+    return max(int(view.kdata.vm_zone_stat[item]), 0)
 
 
-def node_page_state(mm: Mm, item: str) -> int:
-    """``unsigned long global_node_page_state_pages(enum node_stat_item item)``; NR_KERNEL_STACK_KB is kilobytes."""
-    value = max(int(mm.view.kdata.vm_node_stat[enums(mm.config.release)["node_stat_item"][item]]), 0)
-    return value >> PAGE_SHIFT if item in _IN_BYTES else value
+def node_page_state(mm: Mm, item: str, pgdat: Any = None) -> int:
+    """``unsigned long global_node_page_state_pages(enum node_stat_item item)``, or that of the node *pgdat*.
+
+    NR_KERNEL_STACK_KB is kilobytes.
+    """
+    index = enums(mm.config.release)["node_stat_item"][item]
+    return max(int(mm.view.kdata.vm_node_stat[index] if pgdat is None else pgdat.vm_stat[index]), 0)
 
 
-def node_stat(mm: Mm, item: str) -> int:
+def node_stat(mm: Mm, item: str, pgdat: Any = None) -> int:
     """A node counter as it is printed: huge pages are counted as such."""
-    pages = node_page_state(mm, item)
+    pages = node_page_state(mm, item, pgdat)
     return pages // HPAGE_PMD_NR if item in _IN_HUGE_PAGES else pages
 
 
@@ -107,12 +108,8 @@ def nr_free_pages(view: View) -> int:
 
 
 def totalreserve_pages(view: View) -> int:
-    """``calculate_totalreserve_pages()``: what zones keep back from requests that could go higher, and by watermark."""
-    total = 0
-    for index, z in enumerate(zones(view)):
-        reserve = max(int(z.lowmem_reserve[j]) for j in range(index % MAX_NR_ZONES, MAX_NR_ZONES))
-        total += min(max(reserve, 0) + high_wmark_pages(z), int(z.managed_pages))
-    return total
+    """``totalreserve_pages``: what zones keep back from requests that could go higher, and by watermark."""
+    return int(view.kdata.totalreserve_pages)
 
 
 def low_wmark_pages(z: Any) -> int:
@@ -148,35 +145,25 @@ def global_dirty_limits(mm: Mm) -> tuple[int, int]:
     return limit, background if background < limit else limit // 2
 
 
-def calculate_normal_threshold(view: View, z: Any) -> int:
-    """``int calculate_normal_threshold(struct zone *zone)``: how far the counts of a CPU may differ from the sum."""
-    chunks = int(z.managed_pages) >> (27 - PAGE_SHIFT)
-    return min(125, 2 * int(view.kdata.nr_cpu_ids).bit_length() * (1 + chunks.bit_length()))
-
-
 def _events(mm: Mm) -> dict[str, int]:
     """Those of ``enum vm_event_item`` that the model counts."""
-    k = mm.view.kdata
-    preferred = k.node_data[0].node_zonelists[0]._zonerefs[0].zone_idx
-    zone_name = mm.view.string(k.node_data[0].node_zones[preferred].name).upper()
-    return {
-        f"PGALLOC_{zone_name}": int(k.vm_events[EV_PGALLOC]),
-        "PGFREE": int(k.vm_events[EV_PGFREE]),
-        "PGFAULT": int(k.vm_events[EV_PGFAULT]),
-    }
+    counts = mm.view.kdata.vm_events
+    found = {"PGFREE": int(counts[EV_PGFREE]), "PGFAULT": int(counts[EV_PGFAULT])}
+    for index, zone in enumerate(release(mm.config.release).zones):
+        found[f"PGALLOC_{zone.upper()}"] = int(counts[EV_PGALLOC + index])
+    return found
 
 
 def text(mm: Mm) -> str:
     """/proc/vmstat."""
-    release, view = mm.config.release, mm.view
-    values = [global_zone_page_state(view, i) for i in range(len(items(release, "zone_stat_item")))]
-    for i in range(len(items(release, "numa_stat_item"))):
-        values.append(sum(int(z.vm_numa_event[i]) for z in zones(view)))
-    values += [node_stat(mm, item) for item in items(release, "node_stat_item")]
+    name, view = mm.config.release, mm.view
+    values = [global_zone_page_state(view, i) for i in range(len(items(name, "zone_stat_item")))]
+    values += [int(view.kdata.vm_numa_event[i]) for i in range(len(items(name, "numa_stat_item")))]
+    values += [node_stat(mm, item) for item in items(name, "node_stat_item")]
     values += global_dirty_limits(mm)
-    if "nr_memmap_boot_pages" in vmstat_names(release):
+    if "nr_memmap_boot_pages" in vmstat_names(name):
         values += [0, mm.boot.mem_map_size // PAGE_SIZE]
     events = _events(mm)
-    values += [events.get(item, 0) for item in items(release, "vm_event_item")]
-    lines = [f"{label} {value}\n" for label, value in zip(vmstat_names(release), values, strict=True)]
+    values += [events.get(item, 0) for item in items(name, "vm_event_item")]
+    lines = [f"{label} {value}\n" for label, value in zip(vmstat_names(name), values, strict=True)]
     return "".join(lines) + "nr_unstable 0\n"

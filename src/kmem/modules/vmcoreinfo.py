@@ -32,9 +32,10 @@ FORMAT = 1
 NR_NODE_STATES = 6
 SECTION_PRESENT, SECTION_HAS_MEM_MAP, SECTION_ONLINE, SECTION_EARLY = 1, 2, 4, 8
 
-_OWN = ("swapper_pg_dir", "strings", "strings_used", "report", "vm_events")
+_OWN = """swapper_pg_dir strings strings_used report vm_events alias_list node_load deferred_end numa_node_offset
+numa_distance""".split()
 """Members of ``kdata`` that are no variable of the kernel, or one of another type."""
-_ATOMIC = ("vm_zone_stat", "vm_node_stat", "totalram_pages", "vmap_lazy_nr", "nr_vmalloc_pages")
+_ATOMIC = ("vm_zone_stat", "vm_node_stat", "vm_numa_event", "totalram_pages", "vmap_lazy_nr", "nr_vmalloc_pages")
 _RENAMED = {"totalram_pages": "_totalram_pages"}
 
 Variables = dict[str, tuple[int, str]]

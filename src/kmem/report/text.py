@@ -164,6 +164,7 @@ def next_command(run: Mapping[str, Any]) -> str:
     return f"{command} --config debug --proc slabinfo   (slub_debug checks, and the slab caches afterwards)"
 
 
-def machine_line(release: str, config: str, ram: int, cpus: int) -> str:
+def machine_line(release: str, config: str, ram: int, cpus: int, nodes: int) -> str:
     """Return one line that says which machine was simulated."""
-    return f"Linux {release} ({config}), {size(ram)} of memory, {plural(cpus, 'CPU')}"
+    described = f"Linux {release} ({config}), {size(ram)} of memory, {plural(cpus, 'CPU')}"
+    return f"{described}, {plural(nodes, 'node')}" if nodes > 1 else described

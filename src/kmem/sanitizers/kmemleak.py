@@ -88,6 +88,19 @@ class Kmemleak:
             if kind != "kmem_cache_create":
                 self.bytes += event.requested
 
+    def mark(self) -> list[Allocation]:
+        """What is live now, for :meth:`rewind`."""
+        return self.live()
+
+    def rewind(self, mark: list[Allocation]) -> None:
+        """Memory is as it was at *mark*: what was allocated since is not there, what was freed since is."""
+        for allocation in self.made:
+            allocation.live = False
+        self._live.clear()
+        for allocation in mark:
+            allocation.live, allocation.freed_at = True, 0
+            self._live.setdefault((_SPACE[allocation.event.kind], allocation.event.ptr), []).append(allocation)
+
     def live(self) -> list[Allocation]:
         """What was not freed, oldest first."""
         return [allocation for allocation in self.made if allocation.live]
