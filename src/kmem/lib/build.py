@@ -22,6 +22,7 @@ from typing import Any
 
 from kmem.abi.release import release as facts_of
 from kmem.errors import InternalError
+from kmem.lib.jit import NOINLINE
 
 FAULTED = 1 << 63
 """What an entry returns (as an unsigned number) when compiled code gave up; see the fault record for why."""
@@ -116,6 +117,7 @@ def _compile(release: str, path: Path, models: Sequence[str]) -> None:
 
     with global_compiler_lock:
         _link_only_once()
+        _leave_results_alone()
         _compile_locked(release, path, models)
 
 
@@ -138,6 +140,24 @@ def _link_only_once() -> None:
     )  # a builtin of its own: a key, never called
 
 
+def _leave_results_alone() -> None:
+    """Make Numba not clear the place of a call's result before the call: a call that fails has none that is read."""
+    from numba.core.callconv import CPUCallConv, excinfo_t
+
+    def call_function(
+        self: Any, builder: Any, callee: Any, resty: Any, argtys: Any, args: Any, attrs: Any = None
+    ) -> tuple[Any, Any]:
+        with builder.goto_entry_block():
+            result = builder.alloca(self.get_return_type(resty).pointee)
+            reason = builder.alloca(excinfo_t.as_pointer())
+        given = self._get_arg_packer(argtys).as_arguments(builder, args)
+        code = builder.call(callee, [result, reason, *given])
+        status = self._get_return_status(builder, code, builder.load(reason))
+        return status, self.context.get_returned_value(builder, resty, builder.load(result))
+
+    CPUCallConv.call_function = call_function
+
+
 def _link(library: Any) -> Any:
     """One optimised LLVM module of *library* and everything it needs, of which only the entries are visible."""
     final = library._final_module
@@ -151,12 +171,30 @@ def _link(library: Any) -> Any:
                 final.link_in(inner._final_module, preserve=True)
 
     visit(library)
+    noinline = tuple(_mangled(*where) for where in NOINLINE)
     for function in final.functions:
         if not function.is_declaration and not function.name.startswith("kmem_"):
             function.linkage = "internal"
+            if function.name.startswith(noinline):
+                function.add_function_attribute("noinline")
     library._optimize_final_module()
     final.verify()
     return final
+
+
+def _mangled(module: str, name: str) -> str:
+    """How Numba's name of a compiled function begins."""
+    return "_ZN" + "".join(f"{len(word)}{word}" for word in (*module.split("."), name)) + "B"
+
+
+def _target_machine() -> Any:
+    """This CPU, with calls and constants that lie near: Numba's own is made for code that is far from everything."""
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features().flatten()
+    return llvm.Target.from_default_triple().create_target_machine(
+        llvm.get_host_cpu_name(), features, 3, reloc="pic", codemodel="small"
+    )
 
 
 def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
@@ -164,7 +202,7 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     from numba.core import types
     from numba.core.registry import cpu_target
 
-    from kmem.lib import jit
+    from kmem.lib import jit, ptrtype
 
     started = time.monotonic()
     for name in models:
@@ -175,6 +213,8 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     module = library.create_ir_module("kmem_entries")
     word = types.int64
     i64 = ir.IntType(64)
+    base = ir.GlobalVariable(module, i64, ptrtype.RAM_BASE)
+    base.initializer = i64(0)
     for number, (name, (function, count)) in enumerate(sorted(jit.ENTRIES.items()), 1):
         if tty:
             print(
@@ -191,7 +231,10 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
         builder = ir.IRBuilder(wrapper.append_basic_block("entry"))
         callee = context.declare_function(module, result.fndesc)
         restype = result.signature.return_type
+        before = builder.load(base)
+        builder.store(wrapper.args[0], base)
         status, value = context.call_conv.call_function(builder, callee, restype, argtypes, list(wrapper.args))
+        builder.store(before, base)
         if restype == types.boolean:
             value = builder.zext(value, i64)
         elif restype == types.none:
@@ -200,7 +243,7 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
             raise TypeError(f"entry {name} returns {restype}, not an integer")
         builder.ret(builder.select(status.is_error, i64(-(1 << 63)), value))
     library.add_ir_module(module)
-    code = context.codegen()._tm.emit_object(_link(library))
+    code = _target_machine().emit_object(_link(library))
     path.parent.mkdir(parents=True, exist_ok=True)
     index = json.dumps({name: count for name, (_, count) in sorted(jit.ENTRIES.items())}).encode()
     partial = path.with_suffix(f".{os.getpid()}")
@@ -233,8 +276,8 @@ class Loaded:
         return int(self._engine.get_function_address(f"kmem_{name}"))
 
     def function(self, name: str) -> Callable[..., int]:
-        """The entry as a Python callable over ctypes."""
-        kind = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_int64] * (self.index[name] + 1))
+        """The entry as a Python callable over ctypes. It keeps the interpreter's lock: one entry runs at a time."""
+        kind = ctypes.PYFUNCTYPE(ctypes.c_uint64, *[ctypes.c_int64] * (self.index[name] + 1))
         made: Any = kind(self.address(name))
         return made
 
