@@ -33,6 +33,7 @@ from kmem.kapi.track import describe, given_twice
 from kmem.kapi.vsprintf import FormatOptions
 from kmem.lib.cstruct import u64
 from kmem.machine.clock import Clock
+from kmem.machine.linear import DirectMap
 from kmem.machine.paging import AddressSpace
 from kmem.mm import places
 from kmem.mm.api import Mm
@@ -83,15 +84,14 @@ class Kernel:
         self.symbols = Symbols(self.mm.ram, self.release.name, self.kallsyms, self._stub, self._initial)
         self.regions, self.crash = self.release.addresses, self.site.crash
         self._per_cpu()
-        self.context = CpuContext(
-            self.mem, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags
-        )
+        direct = DirectMap(self.mm.ram)
+        self.context = CpuContext(direct, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags)
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
         self.mm.warn = lambda where, message: self.warn_at(places.place(where, self.release.name), message)
         self.mm.printk, self.mm.dump_stack, self.mm.hash_pointer = self.printk, self.dump_stack, self.hash_pointer
         nesting = self.task + self.layout["task_struct"].offset("rcu_read_lock_nesting")
-        self.context.rcu_depth = lambda: self.mem.s32(nesting)
+        self.context.rcu_depth = lambda: direct.s32(nesting)
         self.mm.sleep_forbidden, self.mm.might_sleep = self.context.sleep_forbidden, self.context.on_sleep
         self.loader = Modules(self)
         self.leaks = Kmemleak(self.loader.is_code, partial(describe, self), twice=partial(given_twice, self))
@@ -149,7 +149,9 @@ class Kernel:
             self._idle_flags = value
 
     def _moment(self) -> tuple[int, int, int, int, int]:
-        return self.caller, self.context.preempt_count, PID, 0, self.clock.ns
+        executor = self._executor
+        caller = executor.caller if executor is not None and executor.cpu.depth else 0
+        return caller, self.context.preempt_count, PID, 0, self.clock.ns
 
     def snapshot(self) -> None:
         """Make the state of now the one that :meth:`rollback` returns to. Not while a module's code runs."""

@@ -22,6 +22,7 @@ from typing import Any
 
 from kmem.abi.release import release as facts_of
 from kmem.errors import InternalError
+from kmem.lib import pycall
 from kmem.lib.jit import NOINLINE
 
 FAULTED = 1 << 63
@@ -31,7 +32,7 @@ MODEL = ("kmem.mm.core",)
 """Modules whose import registers every entry. Tests compile others, beside these or instead."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_COMPILER = ("kmem.lib.build", "kmem.lib.ptrtype", "kmem.machine.ram")
+_COMPILER = ("kmem.lib.build", "kmem.lib.ptrtype", "kmem.lib.pycall", "kmem.machine.ram")
 """What the object code depends on besides the model and what the model imports."""
 _IMPORT = re.compile(r"^ *from (kmem[\w.]*) import (?:\(([^)]*)\)|([^\n]*))", re.MULTILINE)
 
@@ -242,6 +243,7 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
         elif not isinstance(restype, types.Integer):
             raise TypeError(f"entry {name} returns {restype}, not an integer")
         builder.ret(builder.select(status.is_error, i64(-(1 << 63)), value))
+        pycall.emit(module, name, count, wrapper, FAULTED)
     library.add_ir_module(module)
     code = _target_machine().emit_object(_link(library))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -274,6 +276,17 @@ class Loaded:
     def address(self, name: str) -> int:
         """Host address of the entry's C function ``int64_t f(int64_t ram, int64_t...)``."""
         return int(self._engine.get_function_address(f"kmem_{name}"))
+
+    def python_function(self, name: str, base: int, failed: Callable[[], Any]) -> Callable[..., int]:
+        """The entry for the RAM at *base*: takes and gives integers; calls *failed* when the entry gave up."""
+        count = self.index[name]
+
+        def misused() -> None:
+            raise TypeError(f"{name}() takes {count} integers")
+
+        address = int(self._engine.get_function_address(pycall.PREFIX + name))
+        made: Callable[..., int] = pycall.python_function(name, address, base, failed, misused)
+        return made
 
     def function(self, name: str) -> Callable[..., int]:
         """The entry as a Python callable over ctypes. It keeps the interpreter's lock: one entry runs at a time."""

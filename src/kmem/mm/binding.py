@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from kmem.lib.build import FAULTED, loaded
+from kmem.lib.build import loaded
 from kmem.lib.cstruct import PRIVATE_SIZE, CoreFault, u64
 from kmem.lib.jit import INTERPRETED
 from kmem.lib.raw import Unwind
@@ -94,16 +94,7 @@ class Core:
 
     def _compiled(self, name: str) -> Callable[..., int]:
         assert self._loaded is not None
-        function = self._loaded.function(name)
-        base = self.ram.base
-
-        def call(*args: int) -> int:
-            result = function(base, *args)
-            if result == FAULTED:
-                self._raise()
-            return result
-
-        return call
+        return self._loaded.python_function(name, self.ram.base, self._raise)
 
     def _interpreted(self, name: str) -> Callable[..., int]:
         function = self._entries[name][0]
