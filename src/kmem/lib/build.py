@@ -8,6 +8,7 @@ alone (about 50 ms) and compiles only if it is missing.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import importlib
 import json
@@ -98,18 +99,29 @@ def object_path(release: str, models: Sequence[str] = MODEL) -> Path:
 def build(release: str, models: Sequence[str] = MODEL) -> Path:
     """Compile the model for *release* in a process of its own, unless it is there already."""
     path = object_path(release, models)
-    if not path.exists():
-        env = dict(os.environ, KMEM_CORE="compile", KMEM_RELEASE=release, NUMBA_DISABLE_JIT="0")
-        places = [env.get("PYTHONPATH", "")] if models is MODEL else sys.path
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), *places]))
-        child = [sys.executable, "-m", "kmem.lib.build", "--child", release, str(path), *models]
-        done = subprocess.run(child, env=env)
-        if done.returncode or not path.exists():
-            raise InternalError(
-                f"compiling the allocator core for {release} failed",
-                remedy="run `./dev setup` and report what it prints; NUMBA_DISABLE_JIT=1 runs without compiling",
-            )
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of many processes that find it missing, one compiles
+        if not path.exists():
+            _build(release, path, models)
+        path.with_suffix(".lock").unlink(missing_ok=True)
     return path
+
+
+def _build(release: str, path: Path, models: Sequence[str]) -> None:
+    """Run the compiler in a child."""
+    env = dict(os.environ, KMEM_CORE="compile", KMEM_RELEASE=release, NUMBA_DISABLE_JIT="0")
+    places = [env.get("PYTHONPATH", "")] if models is MODEL else sys.path
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), *places]))
+    child = [sys.executable, "-m", "kmem.lib.build", "--child", release, str(path), *models]
+    done = subprocess.run(child, env=env)
+    if done.returncode or not path.exists():
+        raise InternalError(
+            f"compiling the allocator core for {release} failed",
+            remedy="run `./dev setup` and report what it prints; NUMBA_DISABLE_JIT=1 runs without compiling",
+        )
 
 
 def _compile(release: str, path: Path, models: Sequence[str]) -> None:
