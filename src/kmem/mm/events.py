@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.abi.gfp import __GFP_NOFAIL
-from kmem.lib.jit import always_inline, noinline
+from kmem.lib.jit import always_inline, jit, noinline
 from kmem.mm.codes import UP_EVENTS_FULL
 from kmem.mm.mm_types import EVENT_RING
 from kmem.mm.mmzone import priv
