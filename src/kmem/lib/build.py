@@ -27,7 +27,7 @@ from kmem.lib import pycall
 from kmem.lib.jit import NOINLINE
 
 FAULTED = 1 << 63
-"""What an entry returns (as an unsigned number) when compiled code gave up; see the fault record for why."""
+"""What an entry returns (as an unsigned number) when compiled code gave up; the private area says whether it did."""
 
 MODEL = ("kmem.mm.core",)
 """Modules whose import registers every entry. Tests compile others, beside these or instead."""
@@ -215,7 +215,7 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     from numba.core import types
     from numba.core.registry import cpu_target
 
-    from kmem.lib import jit, ptrtype
+    from kmem.lib import jit, ptrtype, raw
 
     started = time.monotonic()
     for name in models:
@@ -254,6 +254,9 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
             value = i64(0)
         elif not isinstance(restype, types.Integer):
             raise TypeError(f"entry {name} returns {restype}, not an integer")
+        with builder.if_then(status.is_error, likely=False):
+            told = builder.add(wrapper.args[0], i64(raw.GAVE_UP_AT))
+            builder.store(i64(1), builder.inttoptr(told, i64.as_pointer()))
         builder.ret(builder.select(status.is_error, i64(-(1 << 63)), value))
         pycall.emit(module, name, count, wrapper, FAULTED)
     library.add_ir_module(module)

@@ -78,6 +78,7 @@ private = private_struct(
         ("fault_write", "u64"),
         ("upcall", "u64"),
         ("upcall_failed", "u64"),
+        ("gave_up", "u64"),
         ("listening", "u64"),
         ("events", "u64"),
         ("call_site", "u64"),
