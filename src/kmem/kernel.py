@@ -35,6 +35,7 @@ from kmem.kapi.vsprintf import FormatOptions
 from kmem.lib.cstruct import u64
 from kmem.machine.bus import Bus, OpenBus
 from kmem.machine.clock import Clock
+from kmem.machine.linear import DirectMap
 from kmem.machine.paging import AddressSpace
 from kmem.mm import places
 from kmem.mm.api import Mm
@@ -90,16 +91,15 @@ class Kernel:
         self.user = UserMemory(self.mm)
         self.user.start()
         self._per_cpu()
-        self.context = CpuContext(
-            self.mem, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags
-        )
+        direct = DirectMap(self.mm.ram)
+        self.context = CpuContext(direct, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags)
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
         self.mm.warn = lambda where, message: self.warn_at(places.place(where, self.release.name), message)
         self.mm.printk, self.mm.dump_stack, self.mm.hash_pointer = self.printk, self.dump_stack, self.hash_pointer
         self.mm.symbol = self.kallsyms.sprint
         nesting = self.layout["task_struct"].offset("rcu_read_lock_nesting")
-        self.context.rcu_depth = lambda: self.mem.s32(self.current + nesting)
+        self.context.rcu_depth = lambda: direct.s32(self.current + nesting)
         self.user.current, self.user.atomic = lambda: self.current, lambda: bool(self.context.preempt_count)
         self.user.stack_pointer = lambda: self.site.regs().rsp
         self.user.driver_fault = partial(driver_fault, self)
@@ -161,7 +161,9 @@ class Kernel:
             self._idle_flags = value
 
     def _moment(self) -> tuple[int, int, int, int, int]:
-        return self.caller, self.context.preempt_count, self.pid, 0, self.clock.ns
+        executor = self._executor
+        caller = executor.caller if executor is not None and executor.cpu.depth else 0
+        return caller, self.context.preempt_count, self.pid, 0, self.clock.ns
 
     def snapshot(self) -> None:
         """Make the state of now the one that :meth:`rollback` returns to. Not while a module's code runs."""

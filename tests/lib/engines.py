@@ -8,7 +8,7 @@ from functools import cache
 from kmem.lib.build import FAULTED, Loaded
 from kmem.lib.cstruct import PRIVATE_SIZE, CoreFault, s64, u64
 from kmem.lib.jit import ENTRIES
-from kmem.lib.raw import FAULT_ADDR_AT, FAULT_SIZE_AT, FAULT_WRITE_AT, Unwind
+from kmem.lib.raw import FAULT_ADDR_AT, FAULT_SIZE_AT, FAULT_WRITE_AT, GAVE_UP_AT, Unwind
 from kmem.machine.ram import Ram
 from tests.lib import compiled_ops as compiled_ops  # registers the entries
 
@@ -32,16 +32,22 @@ class Compiled:
 
         def call(*args: int) -> int:
             got = function(self.ram.base, *map(s64, args))
-            if got == FAULTED:
+            if got == FAULTED and self._word(GAVE_UP_AT):
+                self._forget()
                 raise CoreFault(*self._fault())
             return got
 
         return call
 
+    def _word(self, at: int) -> int:
+        return int.from_bytes(self.ram.whole[PRIVATE_SIZE + at : PRIVATE_SIZE + at + 8], "little")
+
+    def _forget(self) -> None:
+        self.ram.whole[PRIVATE_SIZE + GAVE_UP_AT : PRIVATE_SIZE + GAVE_UP_AT + 8] = bytes(8)
+
     def _fault(self) -> tuple[int, int, bool]:
-        at = (FAULT_ADDR_AT, FAULT_SIZE_AT, FAULT_WRITE_AT)
-        words = [int.from_bytes(self.ram.whole[PRIVATE_SIZE + a : PRIVATE_SIZE + a + 8], "little") for a in at]
-        return words[0], words[1], bool(words[2])
+        address, size, write = map(self._word, (FAULT_ADDR_AT, FAULT_SIZE_AT, FAULT_WRITE_AT))
+        return address, size, bool(write)
 
 
 class Interpreted:

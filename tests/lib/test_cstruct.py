@@ -123,9 +123,27 @@ def test_a_wild_pointer_faults(ram: Ram) -> None:
         _ = Ptr(ram, kmem_cache, VMEMMAP_START).name
 
 
-def test_a_field_that_only_just_leaves_memory_faults(ram: Ram) -> None:
-    with pytest.raises(CoreFault):
-        _ = Ptr(ram, Struct.registry["list_head"], PAGE_OFFSET + 4 * MIB - 4).next
+def test_an_object_must_begin_in_memory_and_may_end_behind_it(ram: Ram) -> None:
+    last = Ptr(ram, Struct.registry["list_head"], PAGE_OFFSET + 4 * MIB - 4)
+    last.prev = 5
+    assert int(last.prev._addr) == 5
+    with pytest.raises(CoreFault, match=f"read of 8 bytes at {PAGE_OFFSET + 4 * MIB + 8:#018x}"):
+        _ = Ptr(ram, Struct.registry["list_head"], PAGE_OFFSET + 4 * MIB).prev
+
+
+def test_what_lies_behind_memory_is_no_memory(ram: Ram) -> None:
+    before = ram.hash()
+    Ptr(ram, Struct.registry["list_head"], PAGE_OFFSET + 4 * MIB - 4).prev = 5
+    assert ram.hash() == before
+    assert all(last <= ram.size for _, last in ram.populated())
+
+
+def test_an_array_has_no_element_behind_its_last(ram: Ram) -> None:
+    nodes = Ptr(ram, kmem_cache, PAGE_OFFSET).node
+    assert not nodes[len(nodes) - 1]
+    for index in (-1, len(nodes)):
+        with pytest.raises(CoreFault):
+            _ = nodes[index]
 
 
 def test_list_heads_are_looked_for_in_every_window(ram: Ram) -> None:

@@ -23,15 +23,17 @@ from typing import Any
 
 from kmem.abi.release import release as facts_of
 from kmem.errors import InternalError
+from kmem.lib import pycall
+from kmem.lib.jit import NOINLINE
 
 FAULTED = 1 << 63
-"""What an entry returns (as an unsigned number) when compiled code gave up; see the fault record for why."""
+"""What an entry returns (as an unsigned number) when compiled code gave up; the private area says whether it did."""
 
 MODEL = ("kmem.mm.core",)
 """Modules whose import registers every entry. Tests compile others, beside these or instead."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_COMPILER = ("kmem.lib.build", "kmem.lib.ptrtype", "kmem.machine.ram")
+_COMPILER = ("kmem.lib.build", "kmem.lib.ptrtype", "kmem.lib.pycall", "kmem.machine.ram")
 """What the object code depends on besides the model and what the model imports."""
 _IMPORT = re.compile(r"^ *from (kmem[\w.]*) import (?:\(([^)]*)\)|([^\n]*))", re.MULTILINE)
 
@@ -100,26 +102,26 @@ def build(release: str, models: Sequence[str] = MODEL) -> Path:
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:  # of several that need it, one compiles
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _build(release, path, models)
-    path.with_suffix(".lock").unlink(missing_ok=True)
+    with open(path.with_suffix(".lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of many processes that find it missing, one compiles
+        if not path.exists():
+            _build(release, path, models)
+        path.with_suffix(".lock").unlink(missing_ok=True)
     return path
 
 
 def _build(release: str, path: Path, models: Sequence[str]) -> None:
-    """Compile unless it was done while this waited."""
-    if not path.exists():
-        env = dict(os.environ, KMEM_CORE="compile", KMEM_RELEASE=release, NUMBA_DISABLE_JIT="0")
-        places = [env.get("PYTHONPATH", "")] if models is MODEL else sys.path
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), *places]))
-        child = [sys.executable, "-m", "kmem.lib.build", "--child", release, str(path), *models]
-        done = subprocess.run(child, env=env)
-        if done.returncode or not path.exists():
-            raise InternalError(
-                f"compiling the allocator core for {release} failed",
-                remedy="run `./dev setup` and report what it prints; NUMBA_DISABLE_JIT=1 runs without compiling",
-            )
+    """Run the compiler in a child."""
+    env = dict(os.environ, KMEM_CORE="compile", KMEM_RELEASE=release, NUMBA_DISABLE_JIT="0")
+    places = [env.get("PYTHONPATH", "")] if models is MODEL else sys.path
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), *places]))
+    child = [sys.executable, "-m", "kmem.lib.build", "--child", release, str(path), *models]
+    done = subprocess.run(child, env=env)
+    if done.returncode or not path.exists():
+        raise InternalError(
+            f"compiling the allocator core for {release} failed",
+            remedy="run `./dev setup` and report what it prints; NUMBA_DISABLE_JIT=1 runs without compiling",
+        )
 
 
 def _compile(release: str, path: Path, models: Sequence[str]) -> None:
@@ -128,6 +130,7 @@ def _compile(release: str, path: Path, models: Sequence[str]) -> None:
 
     with global_compiler_lock:
         _link_only_once()
+        _leave_results_alone()
         _compile_locked(release, path, models)
 
 
@@ -150,6 +153,24 @@ def _link_only_once() -> None:
     )  # a builtin of its own: a key, never called
 
 
+def _leave_results_alone() -> None:
+    """Make Numba not clear the place of a call's result before the call: a call that fails has none that is read."""
+    from numba.core.callconv import CPUCallConv, excinfo_t
+
+    def call_function(
+        self: Any, builder: Any, callee: Any, resty: Any, argtys: Any, args: Any, attrs: Any = None
+    ) -> tuple[Any, Any]:
+        with builder.goto_entry_block():
+            result = builder.alloca(self.get_return_type(resty).pointee)
+            reason = builder.alloca(excinfo_t.as_pointer())
+        given = self._get_arg_packer(argtys).as_arguments(builder, args)
+        code = builder.call(callee, [result, reason, *given])
+        status = self._get_return_status(builder, code, builder.load(reason))
+        return status, self.context.get_returned_value(builder, resty, builder.load(result))
+
+    CPUCallConv.call_function = call_function
+
+
 def _link(library: Any) -> Any:
     """One optimised LLVM module of *library* and everything it needs, of which only the entries are visible."""
     final = library._final_module
@@ -163,12 +184,30 @@ def _link(library: Any) -> Any:
                 final.link_in(inner._final_module, preserve=True)
 
     visit(library)
+    noinline = tuple(_mangled(*where) for where in NOINLINE)
     for function in final.functions:
         if not function.is_declaration and not function.name.startswith("kmem_"):
             function.linkage = "internal"
+            if function.name.startswith(noinline):
+                function.add_function_attribute("noinline")
     library._optimize_final_module()
     final.verify()
     return final
+
+
+def _mangled(module: str, name: str) -> str:
+    """How Numba's name of a compiled function begins."""
+    return "_ZN" + "".join(f"{len(word)}{word}" for word in (*module.split("."), name)) + "B"
+
+
+def _target_machine() -> Any:
+    """This CPU, with calls and constants that lie near: Numba's own is made for code that is far from everything."""
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features().flatten()
+    return llvm.Target.from_default_triple().create_target_machine(
+        llvm.get_host_cpu_name(), features, 3, reloc="pic", codemodel="small"
+    )
 
 
 def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
@@ -176,7 +215,7 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     from numba.core import types
     from numba.core.registry import cpu_target
 
-    from kmem.lib import jit
+    from kmem.lib import jit, ptrtype, raw
 
     started = time.monotonic()
     for name in models:
@@ -187,6 +226,8 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     module = library.create_ir_module("kmem_entries")
     word = types.int64
     i64 = ir.IntType(64)
+    base = ir.GlobalVariable(module, i64, ptrtype.RAM_BASE)
+    base.initializer = i64(0)
     for number, (name, (function, count)) in enumerate(sorted(jit.ENTRIES.items()), 1):
         if tty:
             print(
@@ -203,16 +244,23 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
         builder = ir.IRBuilder(wrapper.append_basic_block("entry"))
         callee = context.declare_function(module, result.fndesc)
         restype = result.signature.return_type
+        before = builder.load(base)
+        builder.store(wrapper.args[0], base)
         status, value = context.call_conv.call_function(builder, callee, restype, argtypes, list(wrapper.args))
+        builder.store(before, base)
         if restype == types.boolean:
             value = builder.zext(value, i64)
         elif restype == types.none:
             value = i64(0)
         elif not isinstance(restype, types.Integer):
             raise TypeError(f"entry {name} returns {restype}, not an integer")
+        with builder.if_then(status.is_error, likely=False):
+            told = builder.add(wrapper.args[0], i64(raw.GAVE_UP_AT))
+            builder.store(i64(1), builder.inttoptr(told, i64.as_pointer()))
         builder.ret(builder.select(status.is_error, i64(-(1 << 63)), value))
+        pycall.emit(module, name, count, wrapper, FAULTED)
     library.add_ir_module(module)
-    code = context.codegen()._tm.emit_object(_link(library))
+    code = _target_machine().emit_object(_link(library))
     path.parent.mkdir(parents=True, exist_ok=True)
     index = json.dumps({name: count for name, (_, count) in sorted(jit.ENTRIES.items())}).encode()
     partial = path.with_suffix(f".{os.getpid()}")
@@ -244,9 +292,20 @@ class Loaded:
         """Host address of the entry's C function ``int64_t f(int64_t ram, int64_t...)``."""
         return int(self._engine.get_function_address(f"kmem_{name}"))
 
+    def python_function(self, name: str, base: int, failed: Callable[[], Any]) -> Callable[..., int]:
+        """The entry for the RAM at *base*: takes and gives integers; calls *failed* when the entry gave up."""
+        count = self.index[name]
+
+        def misused() -> None:
+            raise TypeError(f"{name}() takes {count} integers")
+
+        address = int(self._engine.get_function_address(pycall.PREFIX + name))
+        made: Callable[..., int] = pycall.python_function(name, address, base, failed, misused)
+        return made
+
     def function(self, name: str) -> Callable[..., int]:
-        """The entry as a Python callable over ctypes."""
-        kind = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_int64] * (self.index[name] + 1))
+        """The entry as a Python callable over ctypes. It keeps the interpreter's lock: one entry runs at a time."""
+        kind = ctypes.PYFUNCTYPE(ctypes.c_uint64, *[ctypes.c_int64] * (self.index[name] + 1))
         made: Any = kind(self.address(name))
         return made
 

@@ -14,7 +14,9 @@ sign-extended
   by their C type when read and truncated when written.
 * A pointer field gives a typed pointer if its target is a known struct, an integer otherwise.
 * An embedded struct gives a pointer to it, an array gives something to index.
-* Every access is checked against RAM: a wild pointer raises :class:`CoreFault`, never a crash of the host.
+* Every object is checked to begin in RAM, and every index of an array to be one: a wild pointer raises
+:class:`CoreFault`, never a
+  crash of the host.
 
 A pointer knows its RAM. Addresses are virtual, in one of three linear windows (see :func:`Window`), or in the model's
 private area, which lies outside the machine.
@@ -103,17 +105,25 @@ class Struct:
     """A C struct of one release: its name, size and members, and the window that its objects live in.
 
     *table* holds the structs of that release by name. Without it the struct is one that model code is compiled (or
-    interpreted) with: those are in :attr:`registry`.
+    interpreted) with: those are in :attr:`registry`. *at* is the address of the only object, where there is but one (in
+    the image, which is always there).
     """
 
     registry: ClassVar[dict[str, Struct]] = {}
 
     def __init__(
-        self, name: str, size: int, members: dict[str, list[Any]], window: str, table: dict[str, Struct] | None = None
+        self,
+        name: str,
+        size: int,
+        members: dict[str, list[Any]],
+        window: str,
+        table: dict[str, Struct] | None = None,
+        at: int = 0,
     ) -> None:
         self.name = name
         self.size = size
         self.window = window
+        self.at = at
         self.table = Struct.registry if table is None else table
         self._raw = members
         self._fields: dict[str, Field] = {}
@@ -121,7 +131,7 @@ class Struct:
 
     def among(self, table: dict[str, Struct]) -> Struct:
         """The struct of this name in another release's *table*; one of our own is the same in every release."""
-        return table.get(self.name) or Struct(self.name, self.size, self._raw, self.window, table)
+        return table.get(self.name) or Struct(self.name, self.size, self._raw, self.window, table, self.at)
 
     def field(self, name: str) -> Field:
         """The member called *name*; AttributeError if the release has none."""
@@ -153,7 +163,7 @@ class Struct:
         return self
 
 
-def private_struct(name: str, members: list[tuple[str, str]], window: str) -> Struct:
+def private_struct(name: str, members: list[tuple[str, str]], window: str, at: int = 0) -> Struct:
     """A struct of our own: members in order, each with its natural alignment."""
     table: dict[str, list[Any]] = {}
     offset = 0
@@ -162,7 +172,7 @@ def private_struct(name: str, members: list[tuple[str, str]], window: str) -> St
         offset = -(-offset // align) * align
         table[member] = [offset, size, text]
         offset += size
-    return Struct(name, -(-offset // 8) * 8, table, window)
+    return Struct(name, -(-offset // 8) * 8, table, window, at=at)
 
 
 def _measure(text: str) -> tuple[int, int]:
@@ -183,15 +193,15 @@ _FORMATS |= {(1, True): "b", (2, True): "h", (4, True): "i", (8, True): "q"}
 _CODECS = {key: _struct.Struct("<" + code) for key, code in _FORMATS.items()}
 
 
-def load(ram: Ram, window: str, addr: int, size: int, signed: bool) -> int:
-    """The integer at *addr*."""
-    value: int = _CODECS[size, signed].unpack_from(ram.whole, ram.offset(window, addr, size, False))[0]
+def load(ram: Ram, window: str, addr: int, size: int, signed: bool, inside: int = 0) -> int:
+    """The integer at offset *inside* of the object at *addr*."""
+    value: int = _CODECS[size, signed].unpack_from(ram.whole, ram.offset(window, addr, size, False, inside))[0]
     return value
 
 
-def store(ram: Ram, window: str, addr: int, size: int, value: int) -> None:
-    """Put the low *size* bytes of *value* at *addr*."""
-    offset = ram.offset(window, addr, size, True)
+def store(ram: Ram, window: str, addr: int, size: int, value: int, inside: int = 0) -> None:
+    """Put the low *size* bytes of *value* at offset *inside* of the object at *addr*."""
+    offset = ram.offset(window, addr, size, True, inside)
     ram.whole[offset : offset + size] = (value & MASK64).to_bytes(8, "little")[:size]
 
 
@@ -217,11 +227,11 @@ class Ptr:
 
     def __getattr__(self, name: str) -> Any:
         field = self._type.field(name)
-        return _read(self._ram, self._window, self._addr + field.offset, field)
+        return _read(self._ram, self._window, self._addr, field)
 
     def __setattr__(self, name: str, value: Any) -> None:
         field = self._type.field(name)
-        _write(self._ram, self._window, self._addr + field.offset, field, value)
+        _write(self._ram, self._window, self._addr, field, value)
 
     def __add__(self, n: int) -> Ptr:
         return Ptr(self._ram, self._type, self._addr + n * self._type.size, self._window)
@@ -257,7 +267,10 @@ class Array:
 
     def _at(self, index: int) -> int:
         assert self.field.element is not None
-        return self.addr + index * self.field.element.size
+        found = self.addr + index * self.field.element.size
+        if self.field.length and not 0 <= index < self.field.length:
+            raise CoreFault(found, self.field.element.size, False)
+        return found
 
     def __getitem__(self, index: int) -> Any:
         assert self.field.element is not None
@@ -287,28 +300,30 @@ def _target(ram: Ram, name: str) -> Struct | None:
 
 
 def _read(ram: Ram, window: str, addr: int, field: Field) -> Any:
+    """The member *field* of the object at *addr*."""
     if field.kind == "int":
-        value = load(ram, window, addr, field.size, field.signed)
+        value = load(ram, window, addr, field.size, field.signed, field.offset)
         return (value >> field.bit_offset) & ((1 << field.bit_size) - 1) if field.bit_size else value
     if field.kind == "ptr":
-        value = load(ram, window, addr, 8, True)
+        value = load(ram, window, addr, 8, True, field.offset)
         target = _target(ram, field.target)
         return Ptr(ram, target, value) if target else value
     if field.kind == "struct":
         target = _target(ram, field.target)
         assert target is not None
-        return Ptr(ram, target, addr, embedded_window(target, window))
-    return Array(ram, window, addr, field)
+        return Ptr(ram, target, addr + field.offset, embedded_window(target, window))
+    return Array(ram, window, addr + field.offset, field)
 
 
 def _write(ram: Ram, window: str, addr: int, field: Field, value: Any) -> None:
     if field.kind == "ptr":
-        store(ram, window, addr, 8, value._addr if isinstance(value, Ptr) else value)
+        store(ram, window, addr, 8, value._addr if isinstance(value, Ptr) else value, field.offset)
     elif field.kind == "int" and field.bit_size:
         mask = ((1 << field.bit_size) - 1) << field.bit_offset
-        old = load(ram, window, addr, field.size, False)
-        store(ram, window, addr, field.size, (old & ~mask) | ((value << field.bit_offset) & mask))
+        old = load(ram, window, addr, field.size, False, field.offset)
+        value = (old & ~mask) | ((value << field.bit_offset) & mask)
+        store(ram, window, addr, field.size, value, field.offset)
     elif field.kind == "int":
-        store(ram, window, addr, field.size, value)
+        store(ram, window, addr, field.size, value, field.offset)
     else:
         raise TypeError(f"a member of kind {field.kind} cannot be assigned as a whole")

@@ -83,6 +83,7 @@ __all__ = [
     "ENTRIES",
     "INTERPRETED",
     "address",
+    "always_inline",
     "bswap64",
     "container_of",
     "copy",
@@ -97,6 +98,7 @@ __all__ = [
     "load64",
     "lshr",
     "mul64",
+    "noinline",
     "offsetof",
     "ptr",
     "root",
@@ -114,16 +116,35 @@ __all__ = [
 ENTRIES: dict[str, tuple[Callable[..., Any], int]] = {}
 """Functions that Python may call, with the number of integers that they take after the RAM."""
 
+NOINLINE: set[tuple[str, str]] = set()
+"""Functions, by module and name, that are never inlined."""
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def jit(function: _F) -> _F:
     """Mark a function of the model: compiled with the others, or left as it is."""
+    return _compiled(function, False)
+
+
+def always_inline(function: _F) -> _F:
+    """``__always_inline``: a function of the model that is short, or called from one hot place."""
+    return _compiled(function, True)
+
+
+def noinline(function: _F) -> _F:
+    """``noinline``: a function of the model that is off the fast path and shall not lengthen it."""
+    NOINLINE.add((function.__module__, function.__name__))
+    return _compiled(function, False)
+
+
+def _compiled(function: _F, inline: bool) -> _F:
     if not COMPILING:
         return function
     import numba
 
-    compiled: _F = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": inline}
+    compiled: _F = numba.njit(**options)(function)
     return compiled
 
 
@@ -132,4 +153,4 @@ def entry(function: _F) -> _F:
     wraps.
     """
     ENTRIES[function.__name__] = (function, function.__code__.co_argcount - 1)
-    return jit(function)
+    return noinline(function)

@@ -17,6 +17,8 @@ FAULT_ADDR_AT, FAULT_SIZE_AT, FAULT_WRITE_AT = (-PRIVATE_SIZE + n for n in (24, 
 """Where compiled code records the access that failed, relative to physical 0."""
 UPCALL_AT, UPCALL_FAILED_AT = -PRIVATE_SIZE + 48, -PRIVATE_SIZE + 56
 """The host function that compiled code calls back, and whether it asks to unwind."""
+GAVE_UP_AT = -PRIVATE_SIZE + 64
+"""Set when an entry returns because it gave up."""
 
 
 class Unwind(Exception):

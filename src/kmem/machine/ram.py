@@ -2,7 +2,8 @@
 
 The file holds the model's private area first (:data:`~kmem.lib.cstruct.PRIVATE_SIZE` bytes: bounds, fault record,
 event ring; not part of the machine) and physical memory behind it, so that physical address 0 is at :attr:`Ram.base`
-and everything private at negative offsets from it. Pages cost host memory only when touched.
+and everything private at negative offsets from it. Behind that are SLACK bytes for objects that begin in RAM and end
+behind it. Pages cost host memory only when touched.
 
 A snapshot is a remap: what is in the file is the state to return to, and what is written afterwards lives in private
 pages that
@@ -45,6 +46,8 @@ _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_NORESERVE = 0x01, 0x02, 0x10, 0x4000
 _MADV_DONTNEED = 4
 _FAILED = ctypes.c_void_p(-1).value
 PAGE = 4096
+SLACK = 2 << 20
+"""No object that a pointer can name is larger."""
 
 _DIRECT, _VMEMMAP, _IMAGE = s64(PAGE_OFFSET), s64(VMEMMAP_START), s64(START_KERNEL_MAP)
 
@@ -61,13 +64,13 @@ class Ram:
         self.size = size
         self.release = release
         self.structs = structs(release)
-        self._length = PRIVATE_SIZE + size
+        self._length = PRIVATE_SIZE + size + SLACK
         self._fd = os.memfd_create("kmem-ram", os.MFD_CLOEXEC)
         os.ftruncate(self._fd, self._length)
         self._start = self._map(None, _MAP_SHARED)
         self.base = self._start + PRIVATE_SIZE
         self.whole = memoryview((ctypes.c_char * self._length).from_address(self._start)).cast("B")
-        self.mem = self.whole[PRIVATE_SIZE:]
+        self.mem = self.whole[PRIVATE_SIZE : PRIVATE_SIZE + size]
         self.snapshotted = False
         self.mem_map_phys = 0
         self.mem_map_size = 0
@@ -101,10 +104,12 @@ class Ram:
             return addr - _IMAGE
         return None
 
-    def offset(self, window: str, addr: int, size: int, write: bool) -> int:
-        """Where in :attr:`whole` the object at *addr* is; CoreFault if it is not in the window."""
+    def offset(self, window: str, addr: int, size: int, write: bool, inside: int = 0) -> int:
+        """Where in :attr:`whole` the member at offset *inside* of the object at *addr* is; CoreFault if the object does
+        not begin in the window.
+        """
         if window == PRIVATE:
-            return PRIVATE_SIZE + addr
+            return PRIVATE_SIZE + addr + inside
         if window == ANY:
             phys = self.phys(addr)
         elif window == DIRECT:
@@ -114,9 +119,9 @@ class Ram:
         else:
             assert window == IMAGE
             phys = addr - _IMAGE if 0 <= addr - _IMAGE < self.size else None
-        if phys is None or phys + size > self.size:
-            raise CoreFault(addr, size, write)
-        return PRIVATE_SIZE + phys
+        if phys is None:
+            raise CoreFault(addr + inside, size, write)
+        return PRIVATE_SIZE + phys + inside
 
     def snapshot(self) -> None:
         """Make the state of now the one that :meth:`rollback` returns to."""
@@ -190,7 +195,7 @@ class Ram:
             at = os.lseek(self._fd, first, os.SEEK_HOLE)
             found.append((first, at))
         for first, last in sorted(found):
-            add(max(first - PRIVATE_SIZE, 0), last - PRIVATE_SIZE)
+            add(max(first - PRIVATE_SIZE, 0), min(last - PRIVATE_SIZE, self.size))
         return [(first, last) for first, last in runs if last > first]
 
     def close(self) -> None:

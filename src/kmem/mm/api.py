@@ -7,6 +7,7 @@ code.
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import Struct
 
 from kmem.abi.address import PAGE_OFFSET, START_KERNEL_MAP, VMEMMAP_START
 from kmem.abi.gfp import GFP_KERNEL
@@ -14,7 +15,7 @@ from kmem.lib.cstruct import u64
 from kmem.machine.ram import Ram
 from kmem.mm.api_iomem import IomemCalls
 from kmem.mm.api_vmap import VmapCalls
-from kmem.mm.binding import Core, UpcallHandler
+from kmem.mm.binding import Core, PrivateArea, UpcallHandler
 from kmem.mm.boot import MemoryBoot, ram_end
 from kmem.mm.config import BootConfig
 from kmem.mm.mm_types import kmem_cache
@@ -22,6 +23,8 @@ from kmem.mm.resource import Resources
 from kmem.mm.view import View
 
 GFP_ZERO, GFP_DIRECT_RECLAIM = 0x100, 0x400
+_CALLER = Struct("<QQQII")
+"""``call_site`` … ``context`` of the private area."""
 
 
 class Mm(VmapCalls, IomemCalls):
@@ -35,6 +38,7 @@ class Mm(VmapCalls, IomemCalls):
         self.ram = Ram(ram_end(config.ram), config.release)
         self.view = View(self.ram)
         self.core = Core(self.ram, config.release, on_upcall)
+        self._private = self.ram.whole
         self.moment: Callable[[], tuple[int, int, int, int, int]] = lambda: (0, 0, 0, 0, 0)
         self.sleep_forbidden: Callable[[], bool] = lambda: False
         """Whether something besides the preempt count forbids sleeping: interrupts off, an RCU reader."""
@@ -62,10 +66,9 @@ class Mm(VmapCalls, IomemCalls):
 
     def _here(self, caller: int = 0, gfp: int = 0) -> None:
         """Tell the model who calls, and from which context; complain if *gfp* may sleep where that is forbidden."""
-        private = self.core.private
-        site, private.context, private.task, private.cpu, private.time = self.moment()
-        private.call_site = caller or site
-        if gfp & GFP_DIRECT_RECLAIM and (private.context or self.sleep_forbidden()):
+        site, context, task, cpu, time = self.moment()
+        _CALLER.pack_into(self._private, PrivateArea.call_site.offset, caller or site, time, task, cpu, context)
+        if gfp & GFP_DIRECT_RECLAIM and (context or self.sleep_forbidden()):
             self.might_sleep("might_alloc", "include/linux/sched/mm.h", 274)
 
     # kmalloc

@@ -27,6 +27,7 @@ class PrivateArea(ctypes.Structure):
         ("fault_write", ctypes.c_uint64),
         ("upcall", ctypes.c_uint64),
         ("upcall_failed", ctypes.c_uint64),
+        ("gave_up", ctypes.c_uint64),
         ("listening", ctypes.c_uint64),
         ("events", ctypes.c_uint64),
         ("call_site", ctypes.c_uint64),
@@ -94,16 +95,13 @@ class Core:
 
     def _compiled(self, name: str) -> Callable[..., int]:
         assert self._loaded is not None
-        function = self._loaded.function(name)
-        base = self.ram.base
+        return self._loaded.python_function(name, self.ram.base, self._odd)
 
-        def call(*args: int) -> int:
-            result = function(base, *args)
-            if result == FAULTED:
-                self._raise()
-            return result
-
-        return call
+    def _odd(self) -> int:
+        """An entry returned FAULTED: it gave up, or that is its result."""
+        if self.private.gave_up:
+            self._raise()
+        return FAULTED
 
     def _interpreted(self, name: str) -> Callable[..., int]:
         function = self._entries[name][0]
@@ -125,7 +123,7 @@ class Core:
 
     def _raise(self) -> None:
         pending, self._pending = self._pending, None
-        self.private.upcall_failed = 0
+        self.private.upcall_failed = self.private.gave_up = 0
         if pending is not None:
             raise pending
         private = self.private

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.abi.gfp import __GFP_NOFAIL
-from kmem.lib.jit import jit
+from kmem.lib.jit import always_inline, jit, noinline
 from kmem.mm.codes import UP_EVENTS_FULL
 from kmem.mm.mm_types import EVENT_RING
 from kmem.mm.mmzone import priv
@@ -36,16 +36,23 @@ KINDS = (
 """Names by kind; the kernel's own where it traces the event."""
 
 
-@jit
+@always_inline
 def emit(
     k: Any, kind: int, addr: int, requested: int, allocated: int, gfp: int, node: int, cache: int, order: int
 ) -> None:
     """Append one record. The call site, task, CPU, context and time are those that the caller set in the private
     area.
     """
+    if priv(k).listening:
+        record(k, kind, addr, requested, allocated, gfp, node, cache, order)
+
+
+@noinline
+def record(
+    k: Any, kind: int, addr: int, requested: int, allocated: int, gfp: int, node: int, cache: int, order: int
+) -> None:
+    """Put the record into the ring; a full ring is handed over first."""
     v = priv(k)
-    if not v.listening:
-        return
     if v.events >= EVENT_RING:
         tell(k, UP_EVENTS_FULL, 0, 0, 0, 0)
         v.events = 0
@@ -66,7 +73,7 @@ def emit(
     v.events = v.events + 1
 
 
-@jit
+@always_inline
 def may_fail(k: Any, gfp: int) -> bool:
     """Count an allocation; False if it is the one that is to fail."""
     v = priv(k)

@@ -12,7 +12,7 @@ from kmem.abi.slab_flags import (
     SLAB_STORE_USER,
     SLAB_TYPESAFE_BY_RCU,
 )
-from kmem.lib.jit import address, copy, entry, fill, jit, ptr, ult
+from kmem.lib.jit import address, always_inline, copy, entry, fill, jit, noinline, ptr, ult
 from kmem.mm import places
 from kmem.mm.codes import UP_WRONG_CACHE
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, emit, may_fail
@@ -50,13 +50,13 @@ ZERO_SIZE_PTR = 16
 """What an allocation of 0 bytes gives: not NULL, and not to be touched."""
 
 
-@jit
+@always_inline
 def zero_or_null(p: int) -> bool:
     """``ZERO_OR_NULL_PTR(x)``."""
     return 0 <= p <= ZERO_SIZE_PTR
 
 
-@jit
+@noinline
 def kmalloc_large_node(k: Any, size: int, gfp: int, node: int) -> int:
     """``__kmalloc_large_node()``: whole pages, compound, for sizes above 8 KiB."""
     order = get_order(size)
@@ -67,7 +67,7 @@ def kmalloc_large_node(k: Any, size: int, gfp: int, node: int) -> int:
     return page_to_virt(p)
 
 
-@jit
+@always_inline
 def kmalloc_node(k: Any, size: int, gfp: int, node: int) -> int:
     """``__kmalloc_node()``: *size* bytes, physically contiguous; 0 on failure, ZERO_SIZE_PTR for nothing."""
     if size > KMALLOC_MAX_CACHE_SIZE or size < 0:
@@ -92,7 +92,7 @@ def kmalloc_node(k: Any, size: int, gfp: int, node: int) -> int:
     return got
 
 
-@jit
+@noinline
 def free_large_kmalloc(k: Any, p: Any, obj: int) -> None:
     """``free_large_kmalloc()``: order 0 means that it never was one, which the kernel warns about (and frees
     anyway).
@@ -104,7 +104,7 @@ def free_large_kmalloc(k: Any, p: Any, obj: int) -> None:
     free_pages(k, p, order)
 
 
-@jit
+@always_inline
 def kfree(k: Any, obj: int) -> None:
     """``void kfree(const void *object)``: NULL and ZERO_SIZE_PTR do nothing; nothing else is checked, as in C."""
     emit(k, KFREE, obj, 0, 0, 0, -1, 0, 0)

@@ -104,6 +104,7 @@ private = private_struct(
         ("fault_write", "u64"),
         ("upcall", "u64"),
         ("upcall_failed", "u64"),
+        ("gave_up", "u64"),
         ("listening", "u64"),
         ("events", "u64"),
         ("call_site", "u64"),
@@ -128,6 +129,10 @@ MAX_KMALLOC_TYPES, KMALLOC_SLOTS = 20, 14
 MAX_NODES = 64
 MAX_CPUS = 64
 NR_VM_EVENTS = 64
+
+KDATA_ADDRESS = 0xFFFFFFFF84600000
+KDATA = s64(KDATA_ADDRESS)
+"""Where ``kdata`` lies: on the first 2 MiB boundary behind the kernel image."""
 
 kdata = private_struct(
     "kmem_kdata",
@@ -170,6 +175,7 @@ kdata = private_struct(
         ("kmem_cache", "*kmem_cache"),
         ("kmem_cache_node", "*kmem_cache"),
         ("slab_caches", "struct list_head"),
+        ("size_index", "[24]u8"),
         ("kmalloc_caches", f"[{MAX_KMALLOC_TYPES}][{KMALLOC_SLOTS}]*kmem_cache"),
         # vmalloc
         ("vmap_area_list", "struct list_head"),
@@ -230,9 +236,6 @@ kdata = private_struct(
         ("strings_used", "u64"),
     ],
     IMAGE,
+    KDATA,
 )
 """Kernel variables. Names are the kernel's where it has them; the configuration block and the counters are ours."""
-
-KDATA_ADDRESS = 0xFFFFFFFF84600000
-KDATA = s64(KDATA_ADDRESS)
-"""Where ``kdata`` lies: on the first 2 MiB boundary behind the kernel image."""

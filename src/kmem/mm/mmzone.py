@@ -18,7 +18,7 @@ from kmem.abi.address import (
     VMEMMAP_START,
 )
 from kmem.lib.cstruct import s64
-from kmem.lib.jit import address, jit, load32, load64, lshr, ptr, root, shl, store64, ult
+from kmem.lib.jit import address, always_inline, jit, load32, load64, lshr, ptr, root, shl, store64, ult
 from kmem.mm.features import FOLIO_ORDER, NODE_STAT, PAGE_FLAG, PAGE_TYPE_BYTE
 from kmem.mm.mm_types import KDATA, MAX_NODES, PRIVATE_AT, kdata, page, private
 
@@ -86,13 +86,13 @@ def kernel(ram: Any) -> Any:
     return root(kdata, KDATA, ram)
 
 
-@jit
+@always_inline
 def priv(k: Any) -> Any:
     """The model's private area beside the RAM of *k*."""
     return ptr(private, PRIVATE_AT, k)
 
 
-@jit
+@always_inline
 def count_vm_events(k: Any, item: int, n: int) -> None:
     """``count_vm_events()``: *n* more of *item*."""
     k.vm_events[item] = k.vm_events[item] + n
@@ -143,7 +143,7 @@ def page_to_virt(p: Any) -> int:
     return _DIRECT + (page_to_pfn(p) << PAGE_SHIFT)
 
 
-@jit
+@always_inline
 def virt_to_phys(x: int) -> int:
     """``__phys_addr()``: direct map or kernel image."""
     if ult(x, _IMAGE):
@@ -157,13 +157,13 @@ def phys_to_virt(x: int) -> int:
     return _DIRECT + x
 
 
-@jit
+@always_inline
 def virt_to_page(k: Any, x: int) -> Any:
     """``struct page *virt_to_page(const void *x)``; the direct map and the kernel image only, as in C unchecked."""
     return pfn_to_page(k, virt_to_phys(x) >> PAGE_SHIFT)
 
 
-@jit
+@always_inline
 def compound_head(p: Any) -> Any:
     """The head of the compound page that *p* belongs to, or *p* (page-flags.h)."""
     head = p.compound_head
@@ -172,7 +172,7 @@ def compound_head(p: Any) -> Any:
     return p
 
 
-@jit
+@always_inline
 def virt_to_head_page(k: Any, x: int) -> Any:
     """``struct page *virt_to_head_page(const void *x)``."""
     return compound_head(virt_to_page(k, x))
@@ -246,7 +246,7 @@ def clear_buddy(p: Any) -> None:
     p.private = 0
 
 
-@jit
+@always_inline
 def page_slab(p: Any) -> bool:
     """``PageSlab(page)``."""
     if PAGE_TYPE_BYTE:

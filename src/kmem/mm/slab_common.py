@@ -23,7 +23,21 @@ from kmem.abi.slab_flags import (
     SLAB_NO_USER_FLAGS,
     SLAB_RECLAIM_ACCOUNT,
 )
-from kmem.lib.jit import address, copy, fls64, jit, load8, load32, load64, offsetof, ptr, sizeof, store32, store64
+from kmem.lib.jit import (
+    address,
+    always_inline,
+    copy,
+    fls64,
+    jit,
+    load8,
+    load32,
+    load64,
+    offsetof,
+    ptr,
+    sizeof,
+    store32,
+    store64,
+)
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_del
 from kmem.mm.codes import REPORT_REMAINING, UP_CACHE_FLAGS
 from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, inner_fails, may_fail
@@ -296,6 +310,7 @@ def kmem_cache_init(k: Any, boot_caches: int, names: int) -> None:
     *boot_caches* is room for two ``struct kmem_cache``; *names* holds the caches' names.
     """
     INIT_LIST_HEAD(k.slab_caches)
+    setup_kmalloc_cache_index_table(k)
     nodes = ptr(kmem_cache, boot_caches, k)
     caches = ptr(kmem_cache, boot_caches + 8192 + 512, k)
     k.kmem_cache_node = nodes
@@ -333,18 +348,29 @@ def cache_from_list(link: Any) -> Any:
 
 
 @jit
-def kmalloc_index(size: int) -> int:
-    """``__kmalloc_index()`` at run time: the slot of the smallest class that holds *size* (1 … 8192)."""
-    if size <= 8:
-        return 3
-    if 64 < size <= 96:
-        return 1
-    if 128 < size <= 192:
-        return 2
+def setup_kmalloc_cache_index_table(k: Any) -> None:
+    """``setup_kmalloc_cache_index_table()``: the slot of the smallest class that holds a size, for up to 192 bytes."""
+    for elem in range(24):
+        size = (elem + 1) * 8
+        k.size_index[elem] = fls64(size - 1)
+        if 64 < size <= 96:
+            k.size_index[elem] = 1
+        elif 128 < size <= 192:
+            k.size_index[elem] = 2
+        elif size <= 8:
+            k.size_index[elem] = KMALLOC_SHIFT_LOW
+
+
+@always_inline
+def kmalloc_index(k: Any, size: int) -> int:
+    """The slot of the smallest class that holds *size* (1 … 8192)."""
+    if size <= 192:
+        found: int = k.size_index[(size - 1) >> 3]
+        return found
     return fls64(size - 1)
 
 
-@jit
+@always_inline
 def kmalloc_type(gfp: int) -> int:
     """``kmalloc_type()``: DMA before reclaimable before accounted."""
     if gfp & 0x01:
@@ -356,10 +382,10 @@ def kmalloc_type(gfp: int) -> int:
     return KMALLOC_NORMAL
 
 
-@jit
+@always_inline
 def kmalloc_slab(k: Any, size: int, gfp: int) -> Any:
     """``kmalloc_slab()``: the cache for a size up to 8 KiB."""
-    return k.kmalloc_caches[kmalloc_type(gfp)][kmalloc_index(size)]
+    return k.kmalloc_caches[kmalloc_type(gfp)][kmalloc_index(k, size)]
 
 
 @jit

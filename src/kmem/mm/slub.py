@@ -21,7 +21,7 @@ from typing import Any
 
 from kmem.abi.gfp import __GFP_ZERO
 from kmem.abi.slab_flags import SLAB_POISON, SLAB_RED_ZONE, SLAB_STORE_USER, SLAB_TYPESAFE_BY_RCU
-from kmem.lib.jit import fill, jit, store64
+from kmem.lib.jit import always_inline, fill, jit, noinline, store64
 from kmem.lib.list import list_add, list_unlink
 from kmem.mm.features import SLUB_ORIG_SIZE_LONG, SLUB_PARTIAL_NOT_FROZEN
 from kmem.mm.mmzone import count_vm_events, numa_node_id
@@ -100,7 +100,7 @@ def alloc_single_from_partial(k: Any, s: Any, n: Any, sl: Any, orig_size: int) -
     return obj
 
 
-@jit
+@noinline
 def alloc_single_from_new_slab(k: Any, s: Any, sl: Any, orig_size: int) -> int:
     """``alloc_single_from_new_slab()``."""
     nid = slab_nid(sl)
@@ -118,7 +118,7 @@ def alloc_single_from_new_slab(k: Any, s: Any, sl: Any, orig_size: int) -> int:
     return obj
 
 
-@jit
+@noinline
 def get_partial_node_debug(k: Any, s: Any, n: Any, orig_size: int) -> int:
     """``get_partial_node()`` with slub_debug: the first good object, or 0."""
     entry = n.partial.next
@@ -131,7 +131,7 @@ def get_partial_node_debug(k: Any, s: Any, n: Any, orig_size: int) -> int:
     return 0
 
 
-@jit
+@noinline
 def get_partial_node(k: Any, s: Any, n: Any, c: Any) -> int:
     """``get_partial_node()``: the first partial slab becomes current (in ``c.slab``), more go to the CPU's partial
     list.
@@ -185,43 +185,68 @@ def get_any_partial(k: Any, s: Any, gfp: int, c: Any, orig_size: int) -> int:
     return 0
 
 
-@jit
+@always_inline
+def get_freelist(sl: Any) -> int:
+    """``get_freelist()``: take all free objects of the CPU's slab; without any the slab is the CPU's no longer."""
+    freelist: int = sl.freelist
+    sl.inuse = sl.objects
+    sl.frozen = 1 if freelist else 0
+    sl.freelist = 0
+    return freelist
+
+
+@always_inline
+def load_freelist(k: Any, s: Any, c: Any, freelist: int) -> int:
+    """The end of ``___slab_alloc()``: give the first object, keep the others."""
+    c.freelist = get_freepointer(k, s, freelist)
+    c.tid = next_tid(c.tid)
+    return freelist
+
+
+@noinline
+def leave_node(k: Any, s: Any, c: Any) -> None:
+    """``deactivate_slab:`` of ``___slab_alloc()``: the CPU's slab is on another node than the caller wants."""
+    sl = c.slab
+    freelist: int = c.freelist
+    c.slab = no_slab(k)
+    c.freelist = 0
+    c.tid = next_tid(c.tid)
+    deactivate_slab(k, s, sl, freelist)
+
+
+@noinline
 def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int) -> int:
     """``___slab_alloc()``: everything but the fast path; an object or 0."""
     count_vm_events(k, EV_SLAB_SLOWPATH, 1)
     if node >= k.nr_node_ids:
         node = -1  # a node without memory is as good as any
     while True:
-        freelist: int = c.freelist
-        if c.slab and node >= 0 and slab_nid(c.slab) != node:
-            sl = c.slab
-            c.slab = no_slab(k)
-            c.freelist = 0
-            c.tid = next_tid(c.tid)
-            deactivate_slab(k, s, sl, freelist)
-        elif c.slab:
-            sl = c.slab
-            if freelist == 0:
-                freelist = sl.freelist
-                sl.inuse = sl.objects
-                sl.frozen = 1 if freelist else 0
-                sl.freelist = 0
+        sl = c.slab
+        if sl and node >= 0 and slab_nid(sl) != node:
+            leave_node(k, s, c)
+        elif sl:
+            freelist: int = c.freelist
+            if not freelist:
+                freelist = get_freelist(sl)
             if freelist:
-                c.freelist = get_freepointer(k, s, freelist)
-                c.tid = next_tid(c.tid)
-                return freelist
+                return load_freelist(k, s, c, freelist)
             c.slab = no_slab(k)
             c.tid = next_tid(c.tid)
-        partial = c.partial
-        if partial and (not SLUB_PARTIAL_NOT_FROZEN or node < 0 or slab_nid(partial) == node):
-            c.partial = partial.next
-            c.slab = partial
-            continue
-        if SLUB_PARTIAL_NOT_FROZEN and partial:
-            c.partial = partial.next
-            partial.next = no_slab(k)
-            unfreeze_partials(k, s, partial)
-            continue
+        sl = c.partial
+        if not sl:
+            return slab_alloc_elsewhere(k, s, gfp, node, c, orig_size)
+        c.partial = sl.next
+        if not SLUB_PARTIAL_NOT_FROZEN or node < 0 or slab_nid(sl) == node:
+            c.slab = sl
+        else:
+            sl.next = no_slab(k)
+            unfreeze_partials(k, s, sl)
+
+
+@noinline
+def slab_alloc_elsewhere(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int) -> int:
+    """``new_objects:`` of ``___slab_alloc()``: from the nodes' partial slabs, or a new slab."""
+    while True:
         freelist = get_partial_on(k, s, get_node(s, node if node >= 0 else numa_node_id(k)), c, orig_size)
         if not freelist and node < 0:
             freelist = get_any_partial(k, s, gfp, c, orig_size)
@@ -244,12 +269,10 @@ def slab_alloc_slow(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size: int)
             if s.flags & SLAB_STORE_USER:
                 set_track(k, s, freelist, TRACK_ALLOC)
             return freelist
-        c.freelist = get_freepointer(k, s, freelist)
-        c.tid = next_tid(c.tid)
-        return freelist
+        return load_freelist(k, s, c, freelist)
 
 
-@jit
+@always_inline
 def want_init_on_alloc(k: Any, s: Any, gfp: int) -> bool:
     """``slab_want_init_on_alloc()``: the caller asked, or the boot wants it for every object that has no state of its
     own.
@@ -261,13 +284,13 @@ def want_init_on_alloc(k: Any, s: Any, gfp: int) -> bool:
     return gfp & __GFP_ZERO != 0 or not s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON)
 
 
-@jit
+@always_inline
 def want_init_on_free(k: Any, s: Any) -> bool:
     """``slab_want_init_on_free()``."""
     return k.init_on_free != 0 and not s.ctor and not s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON)
 
 
-@jit
+@always_inline
 def slab_alloc_node(k: Any, s: Any, gfp: int, node: int, orig_size: int) -> int:
     """``slab_alloc_node()``: an object of *s*, or 0; wiped if the caller or the boot wants it."""
     c = this_cpu_slab(k, s)
@@ -289,7 +312,7 @@ def slab_alloc_node(k: Any, s: Any, gfp: int, node: int, orig_size: int) -> int:
     return obj
 
 
-@jit
+@noinline
 def slab_free_slow(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None:
     """``__slab_free()``: objects go back to a slab that is not this CPU's current one."""
     count_vm_events(k, EV_SLAB_FREE_SLOW, 1)
@@ -297,22 +320,26 @@ def slab_free_slow(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) ->
         free_to_partial_list(k, s, sl, head, tail, count)
         return
     prior = sl.freelist
-    set_freepointer(k, s, tail, prior)
     was_frozen = sl.frozen
     inuse = sl.inuse - count
-    sl.inuse = inuse
+    set_freepointer(k, s, tail, prior)
     sl.freelist = head
+    sl.inuse = inuse
     if was_frozen or (inuse != 0 and prior):
         return
     if not prior and has_cpu_partial(k, s):
         if not SLUB_PARTIAL_NOT_FROZEN:
             sl.frozen = 1
         put_cpu_partial(k, s, sl, True)
-        return
-    if SLUB_PARTIAL_NOT_FROZEN and prior and not on_node_partial(sl):
-        return
+    elif not SLUB_PARTIAL_NOT_FROZEN or not prior or on_node_partial(sl):
+        slab_to_node(k, s, sl, prior)
+
+
+@noinline
+def slab_to_node(k: Any, s: Any, sl: Any, prior: int) -> None:
+    """The end of ``__slab_free()``: an empty slab is freed if the node has enough; one that was full joins its list."""
     n = get_node(s, slab_nid(sl))
-    if inuse == 0 and n.nr_partial >= s.min_partial:
+    if sl.inuse == 0 and n.nr_partial >= s.min_partial:
         if prior:
             remove_partial(n, sl)
         discard_slab(k, s, sl)
@@ -320,7 +347,7 @@ def slab_free_slow(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) ->
         add_partial(n, sl, True)
 
 
-@jit
+@noinline
 def free_to_partial_list(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None:
     """``free_to_partial_list()``: checked freeing (slub_debug, SLUB_TINY)."""
     n = get_node(s, slab_nid(sl))
@@ -341,7 +368,7 @@ def free_to_partial_list(k: Any, s: Any, sl: Any, head: int, tail: int, count: i
         discard_slab(k, s, sl)
 
 
-@jit
+@always_inline
 def slab_free(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None:
     """``do_slab_free()``: the chain of *count* objects from *head* to *tail*, all of slab *sl*, is free."""
     if want_init_on_free(k, s):
@@ -356,7 +383,7 @@ def slab_free(k: Any, s: Any, sl: Any, head: int, tail: int, count: int) -> None
         slab_free_slow(k, s, sl, head, tail, count)
 
 
-@jit
+@noinline
 def wipe_chain(k: Any, s: Any, head: int, tail: int) -> None:
     """``slab_free_freelist_hook()`` with init_on_free: wipe each object and what lies behind it, keeping the chain."""
     obj = head

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.lib.jit import address, bswap64, jit, load64, lshr, mul64, ptr, shl, store64
+from kmem.lib.jit import address, always_inline, bswap64, jit, load64, lshr, mul64, ptr, shl, store64
 from kmem.mm import places
 from kmem.mm.mm_types import kmem_cache_cpu, page, slab
 from kmem.mm.mmzone import compound_order, page_to_virt, priv, virt_to_head_page
@@ -48,7 +48,7 @@ def oo_objects(x: int) -> int:
     return x & OO_MASK
 
 
-@jit
+@always_inline
 def slab_of_page(p: Any) -> Any:
     """``page_slab(page)``: the same memory seen as ``struct slab``."""
     return ptr(slab, address(p), p)
@@ -60,7 +60,7 @@ def page_of_slab(sl: Any) -> Any:
     return ptr(page, address(sl), sl)
 
 
-@jit
+@always_inline
 def virt_to_slab(k: Any, x: int) -> Any:
     """``struct slab *virt_to_slab(const void *addr)``, without asking whether it is one."""
     return slab_of_page(virt_to_head_page(k, x))
@@ -78,19 +78,19 @@ def slab_order(sl: Any) -> int:
     return compound_order(page_of_slab(sl))
 
 
-@jit
+@always_inline
 def this_cpu_slab(k: Any, s: Any) -> Any:
     """``raw_cpu_ptr(s->cpu_slab)``."""
     return cpu_slab(k, s, priv(k).cpu)
 
 
-@jit
+@always_inline
 def cpu_slab(k: Any, s: Any, cpu: int) -> Any:
     """``per_cpu_ptr(s->cpu_slab, cpu)``."""
     return ptr(kmem_cache_cpu, address(s.cpu_slab) + k.__per_cpu_offset[cpu], k)
 
 
-@jit
+@always_inline
 def freelist_ptr(k: Any, s: Any, pointer: int, at: int) -> int:
     """``freelist_ptr()``: encode or decode a free pointer stored at *at*."""
     if k.hardened:
@@ -98,14 +98,14 @@ def freelist_ptr(k: Any, s: Any, pointer: int, at: int) -> int:
     return pointer
 
 
-@jit
+@always_inline
 def get_freepointer(k: Any, s: Any, obj: int) -> int:
     """``get_freepointer()``. A corrupted object address faults here, as in the kernel."""
     at = obj + s.offset
     return freelist_ptr(k, s, load64(k, at), at)
 
 
-@jit
+@always_inline
 def set_freepointer(k: Any, s: Any, obj: int, fp: int) -> None:
     """``set_freepointer()``. With the hardened free list an object that would point to itself is a double free."""
     at = obj + s.offset

@@ -37,7 +37,7 @@ from kmem.abi.slab_flags import (
     SLAB_RECLAIM_ACCOUNT,
     SLAB_STORE_USER,
 )
-from kmem.lib.jit import address, container_of, fill, jit, load32, ptr
+from kmem.lib.jit import address, always_inline, container_of, fill, jit, load32, noinline, ptr
 from kmem.lib.list import list_add, list_add_tail, list_del
 from kmem.mm.codes import UP_CTOR
 from kmem.mm.features import SLAB_ALWAYS_COMPOUND, SLUB_PARTIAL_NOT_FROZEN
@@ -205,7 +205,7 @@ def allocate_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
     return sl
 
 
-@jit
+@noinline
 def new_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
     """``new_slab()``: of the caller's mask only how hard to try counts; zones and mobility are the cache's business."""
     return allocate_slab(k, s, gfp & (GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK), node)
@@ -239,7 +239,7 @@ def inc_slabs_node(s: Any, node: int, objects: int) -> None:
         n.total_objects = n.total_objects + objects
 
 
-@jit
+@noinline
 def discard_slab(k: Any, s: Any, sl: Any) -> None:
     """``discard_slab()``: forget an empty slab and free it."""
     n = get_node(s, slab_nid(sl))
@@ -262,7 +262,7 @@ def on_node_partial(sl: Any) -> bool:
     return page_of_slab(sl).flags & (1 << PG_WORKINGSET) != 0
 
 
-@jit
+@always_inline
 def add_partial(n: Any, sl: Any, tail: bool) -> None:
     """``add_partial()``."""
     set_node_partial(sl, True)
@@ -273,7 +273,7 @@ def add_partial(n: Any, sl: Any, tail: bool) -> None:
         list_add(sl.slab_list, n.partial)
 
 
-@jit
+@always_inline
 def remove_partial(n: Any, sl: Any) -> None:
     """``remove_partial()``."""
     set_node_partial(sl, False)
@@ -295,7 +295,7 @@ def remove_full(s: Any, sl: Any) -> None:
         list_del(sl.slab_list)
 
 
-@jit
+@noinline
 def unfreeze_partials(k: Any, s: Any, first: Any) -> None:
     """``__unfreeze_partials()``: a CPU's partial slabs go to their nodes' lists; empty ones too many are freed."""
     discard = no_slab(k)
@@ -316,7 +316,7 @@ def unfreeze_partials(k: Any, s: Any, first: Any) -> None:
         discard = following
 
 
-@jit
+@always_inline
 def put_cpu_partial(k: Any, s: Any, sl: Any, drain: bool) -> None:
     """``put_cpu_partial()``: keep a frozen slab for this CPU; with *drain*, first send a full list to the nodes."""
     c = this_cpu_slab(k, s)
@@ -336,7 +336,7 @@ def put_cpu_partial(k: Any, s: Any, sl: Any, drain: bool) -> None:
         unfreeze_partials(k, s, to_unfreeze)
 
 
-@jit
+@noinline
 def deactivate_slab(k: Any, s: Any, sl: Any, freelist: int) -> None:
     """``deactivate_slab()``: take the CPU's slab away from it, its free objects put back, onto its node's list."""
     n = get_node(s, slab_nid(sl))
@@ -361,7 +361,7 @@ def deactivate_slab(k: Any, s: Any, sl: Any, freelist: int) -> None:
         add_full(s, n, sl)
 
 
-@jit
+@always_inline
 def slab_from_list(entry: Any) -> Any:
     """The slab whose ``slab_list`` is *entry*."""
     return container_of(entry, slab, "slab_list")

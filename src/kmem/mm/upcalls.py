@@ -7,23 +7,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.lib.jit import jit, unwind, upcall
+from kmem.lib.jit import noinline, unwind, upcall
 from kmem.mm.codes import UP_BUG, UP_WARN
 
 
-@jit
+@noinline
 def tell(k: Any, code: int, a: int, b: int, c: int, d: int) -> int:
     """Make the upcall *code* and return its answer."""
     return upcall(k, code, a, b, c, d)
 
 
-@jit
+@noinline
 def warn(k: Any, where: int, a: int, b: int) -> None:
     """``WARN_ON_ONCE`` at the place *where* (:mod:`kmem.mm.places`)."""
     upcall(k, UP_WARN, where, a, b, 0)
 
 
-@jit
+@noinline
 def bug(k: Any, where: int, a: int, b: int) -> None:
     """``BUG_ON`` at the place *where*: the kernel stops here."""
     upcall(k, UP_BUG, where, a, b, 0)
