@@ -49,9 +49,8 @@ def test_the_table_counts_the_complaints_about_contexts() -> None:
         sections: table.Counts = {}
         for case, lines in ATOMIC.items():
             if case.startswith(config):
-                entry = sections.setdefault(
-                    case.split(".")[1], {"facts": 0, "equal": 0, "not seen": 0, "different": []}
-                )
+                new = {"facts": 0, "equal": 0, "not seen": 0, "different": []}
+                entry = sections.setdefault(case.split(".")[1], new)
                 entry["facts"] += max(len(lines), 1)
                 entry["equal"] = entry["facts"]
         table.verify(f"{config}.atomic", {"config": config, "sources": ["*.atomic.*"], "sections": sections})

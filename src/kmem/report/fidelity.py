@@ -65,9 +65,9 @@ def facts() -> str:
             lines.append(_row(entry["config"], name.split(".", 1)[1], about, *(str(n or "") for n in numbers)))
             reasons += found["different"]
     head = (
-        f"{total} facts that real kernels' logs, /proc and /sys state were asked of kmem; {equal} are equal. *Not seen*: "
-        "facts about a situation that depends on how full the caches are, which did not arise. `tests/truth` compares them "
-        "again on every run."
+        f"{total} facts from real kernels' logs, /proc and /sys were asked of kmem; {equal} are equal. *Not seen*: "
+        "facts about a situation that depends on how full the caches are, which did not arise. `tests/truth` compares "
+        "them on every run; what was recorded and is not compared stands in `tests/truth/not_compared.toml`."
     )
     listed = "\n".join(f"- {reason}" for reason in reasons)
     return f"## Facts compared with real kernels\n\n{head}\n\n" + "\n".join(lines) + f"\n\nDifferent:\n\n{listed}"
