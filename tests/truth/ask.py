@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable
 
+from tests.truth import slabs
 from tests.truth.convert import READERS
 from tests.truth.facts import Collector, Fact, FactsError, Golden
 from tests.truth.log import Step, lines_of_dmesg, parameters
@@ -18,6 +19,8 @@ LAST_LINES = 20
 
 def facts_of_kmem(kmem: Kmem, golden: Golden) -> list[Fact]:
     """Load the module on kmem as often as the golden facts ask for, and read its log."""
+    if golden.module in ("sysfs", "slabinfo"):
+        return slabs.ask(golden)
     out = Collector(golden.config, golden.module)
     for words in loads(golden):
         step = load(kmem, golden.config, golden.module, words)

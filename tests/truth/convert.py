@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.truth import basic, bug, burst, probe
+from tests.truth import basic, bug, burst, probe, slabs
 from tests.truth.facts import Collector, Fact, FactsError, Golden
 from tests.truth.log import Step, steps_of_serial
 
@@ -48,7 +48,7 @@ def convert(folder: Path) -> list[Golden]:
         for module, facts in facts_of(config, all_steps).items():
             used = tuple(name for name, steps in logs.items() if any(step.module == module for step in steps))
             goldens.append(Golden(f"{config}.{module}", config, module, used, tuple(facts)))
-    return goldens
+    return [*goldens, *slabs.convert(folder)]
 
 
 def _read(path: Path) -> str:

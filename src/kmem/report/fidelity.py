@@ -7,6 +7,7 @@ paragraphs of docstrings that begin with "Simplified" or "Private layout".
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,30 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def facts() -> str:
+    """The table of facts that were compared with real kernels', from the counts that tests/truth keeps."""
+    path = _PACKAGE.parents[1] / "docs" / "facts.json"
+    lines = [
+        _row("configuration", "asked with", "about", "facts", "equal", "not seen", "different"),
+        _row(*["---"] * 7),
+    ]
+    reasons, total, equal = [], 0, 0
+    for name, entry in json.loads(path.read_text()).items():
+        for about, found in entry["sections"].items():
+            total, equal = total + found["facts"], equal + found["equal"]
+            different = len(found["different"])
+            numbers = (found["facts"], found["equal"], found["not seen"], different)
+            lines.append(_row(entry["config"], name.split(".", 1)[1], about, *(str(n or "") for n in numbers)))
+            reasons += found["different"]
+    head = (
+        f"{total} facts from real kernels' logs, /proc and /sys were asked of kmem; {equal} are equal. *Not seen*: "
+        "facts about a situation that depends on how full the caches are, which did not arise. `tests/truth` compares "
+        "them on every run; what was recorded and is not compared stands in `tests/truth/not_compared.toml`."
+    )
+    listed = "\n".join(f"- {reason}" for reason in reasons)
+    return f"## Facts compared with real kernels\n\n{head}\n\n" + "\n".join(lines) + f"\n\nDifferent:\n\n{listed}"
+
+
 def text() -> str:
     """The whole page."""
     entries = {name: entry for name, entry in all_exports().items() if not getattr(entry, "private", False)}
@@ -64,6 +89,7 @@ def text() -> str:
         faithful.setdefault(homes[name], []).append(f"`{name}`{' (data)' if isinstance(entries[name], Data) else ''}")
     listed = "\n".join(f"- kapi/{file}.py: {', '.join(names)}" for file, names in sorted(faithful.items()))
     parts.append("### Faithful\n\n" + listed)
+    parts.append(facts())
     for title, word in (("What the model itself simplifies", "Simplified"), ("Private layouts", "Private layout")):
         found = "\n".join(f"- {file}: {note}" for file, note in notes(word))
         parts.append(f"## {title}\n\n{found}")
