@@ -64,7 +64,7 @@ def test_a_violation_is_ours_and_the_state_is_in_a_file(kernel: kmem.Kernel, tmp
     kernel.kfree(kernel.kmalloc(64))
     damage(kernel)
     kernel.kmalloc(8)
-    with pytest.raises(InvariantViolated, match=r"inconsistent before call 4: B1: DMA: NR_FREE_PAGES") as caught:
+    with pytest.raises(InvariantViolated, match=r"inconsistent before call 4: B1: node 0 DMA: NR_FREE_PAGES") as caught:
         kernel.kmalloc(8)
     file = tmp_path / "kmem-violation-drv-0.txt"
     assert str(file) in caught.value.remedy

@@ -167,6 +167,7 @@ def test_iomem_is_a_real_one_without_devices() -> None:
     for name, phys in _IMAGE.items():
         names.add(name, phys + 0xFFFFFFFF80000000, 1)
     mm = Mm(configuration("debian", ram=512 << 20), lambda *what: 0)
+    mm.start()
     of_devices = ("PCI", "ROM", "0000:", "IOAPIC", "HPET", "PNP", "APIC")
     real = [line for line in golden("iomem") if not any(word in line for word in of_devices)]
     # what firmware keeps for itself (its ROM, and addresses behind all memory) is no memory that the model has
@@ -178,6 +179,7 @@ def test_iomem_is_a_real_one_without_devices() -> None:
 
 def test_iomem_of_much_memory_goes_on_above_4_gib() -> None:
     mm = Mm(configuration("debian", ram=8 << 30), lambda *what: 0)
+    mm.start()
     lines = proc.text(mm, "iomem").split("\n")
     assert lines[-4:] == [
         "  01000000-01e01d31 : Kernel code",

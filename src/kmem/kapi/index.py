@@ -25,7 +25,7 @@ byte_rev_table crc32_be crc32_le crc_ccitt crc_ccitt_false crc_ccitt_false_table
 """,
     "cpumask": """
 __cpu_active_mask __cpu_dying_mask __cpu_online_mask __cpu_possible_mask __cpu_present_mask __num_online_cpus
-cpu_all_bits cpu_bit_bitmap cpumask_local_spread cpumask_next_wrap nr_cpu_ids nr_node_ids nr_online_nodes
+cpu_all_bits cpu_bit_bitmap cpumask_local_spread cpumask_next_wrap nr_cpu_ids
 """,
     "ctype": """
 _ctype
@@ -75,6 +75,11 @@ gen_pool_best_fit gen_pool_create gen_pool_destroy gen_pool_dma_alloc gen_pool_d
 gen_pool_first_fit gen_pool_first_fit_align gen_pool_first_fit_order_align gen_pool_fixed_alloc
 gen_pool_for_each_chunk gen_pool_free_owner gen_pool_has_addr gen_pool_set_algo gen_pool_size gen_pool_virt_to_phys
 """,
+    "gup": """
+get_user_pages get_user_pages_fast get_user_pages_remote get_user_pages_unlocked pin_user_pages pin_user_pages_fast
+pin_user_pages_remote pin_user_pages_unlocked set_page_dirty set_page_dirty_lock unpin_user_page unpin_user_pages
+unpin_user_pages_dirty_lock
+""",
     "hexdump": """
 bin2hex hex2bin hex_asc hex_asc_upper hex_dump_to_buffer hex_to_bin print_hex_dump
 """,
@@ -96,10 +101,17 @@ __list_add_valid __list_add_valid_or_report __list_del_entry_valid __list_del_en
     "math": """
 gcd get_option int_pow int_sqrt iter_div_u64_rem lcm lcm_not_zero memparse rational_best_approximation
 """,
+    "memory": """
+remap_pfn_range vm_get_page_prot vm_insert_page vm_iomap_memory vm_map_pages vm_map_pages_zero vmf_insert_pfn
+vmf_insert_pfn_prot zap_vma_ptes
+""",
     "mempool": """
 mempool_alloc mempool_alloc_pages mempool_alloc_slab mempool_create mempool_create_node mempool_destroy mempool_exit
 mempool_free mempool_free_pages mempool_free_slab mempool_init mempool_init_node mempool_kfree mempool_kmalloc
 mempool_resize
+""",
+    "mmap": """
+__mmdrop find_vma find_vma_intersection get_task_mm mmput vm_brk vm_brk_flags vm_mmap vm_munmap
 """,
     "module": """
 __module_get __request_module module_layout module_put module_refcount try_module_get
@@ -218,8 +230,8 @@ __sw_hweight32 __sw_hweight64 __x86_indirect_thunk_r10 __x86_indirect_thunk_r11 
 __x86_indirect_thunk_r13 __x86_indirect_thunk_r14 __x86_indirect_thunk_r15 __x86_indirect_thunk_r8
 __x86_indirect_thunk_r9 __x86_indirect_thunk_rax __x86_indirect_thunk_rbp __x86_indirect_thunk_rbx
 __x86_indirect_thunk_rcx __x86_indirect_thunk_rdi __x86_indirect_thunk_rdx __x86_indirect_thunk_rsi
-__x86_indirect_thunk_rsp __x86_return_thunk clear_page_erms clear_page_orig clear_page_rep copy_page memcpy memmove
-memset
+__x86_indirect_thunk_rsp __x86_return_thunk clear_page_erms clear_page_orig clear_page_rep clear_user_erms
+clear_user_original clear_user_rep_good copy_page memcpy memmove memset rep_movs_alternative rep_stos_alternative
 """,
     "timekeeping": """
 __msecs_to_jiffies __usecs_to_jiffies jiffies jiffies64_to_msecs jiffies64_to_nsecs jiffies_64 jiffies_to_msecs
@@ -233,8 +245,16 @@ msleep msleep_interruptible round_jiffies round_jiffies_relative round_jiffies_u
 schedule_timeout schedule_timeout_interruptible schedule_timeout_killable schedule_timeout_uninterruptible
 usleep_range_state
 """,
+    "topology": """
+__node_distance kmem_node_cpumasks node_states node_to_cpumask_map nr_online_nodes
+""",
     "uaccess": """
-__check_object_size _copy_from_user _copy_to_user copy_from_kernel_nofault strncpy_from_user strnlen_user
+__copy_user_nocache _copy_from_user _copy_to_user check_zeroed_user copy_from_kernel_nofault copy_from_user_nofault
+copy_to_user_nofault copy_user_enhanced_fast_string copy_user_generic_string copy_user_generic_unrolled
+fault_in_readable fault_in_writeable strncpy_from_user strnlen_user
+""",
+    "usercopy": """
+__check_object_size __copy_overflow
 """,
     "util": """
 __memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup memdup_user memdup_user_nul strndup_user vmemdup_user
@@ -264,7 +284,7 @@ sme_me_mask static_key_initialized system_state
 
 PRIVATE_DATA = """
 device_ktype platform_device_id devres_names param_array_element kmalloced_params param_value printk_ratelimit_state
-rcu_cblist
+rcu_cblist kmem_node_cpumasks
 """
 """Variables of the model's own."""
 

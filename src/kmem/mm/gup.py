@@ -25,7 +25,15 @@ from kmem.mm.memory import (
 )
 from kmem.mm.mm_types import page, vm_area_struct
 from kmem.mm.mmap import user_access
-from kmem.mm.mmzone import PAGE_SHIFT, PAGE_SIZE, compound_head, kernel, mod_node_state, pfn_to_page
+from kmem.mm.mmzone import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    compound_head,
+    kernel,
+    mod_node_page_state,
+    page_pgdat,
+    pfn_to_page,
+)
 from kmem.mm.vma import find_vma
 
 GUP_PIN_COUNTING_BIAS = 1024
@@ -50,7 +58,7 @@ def get_user_page(k: Any, mm: Any, addr: int, write: bool, pin: bool) -> int:
     head = compound_head(p)
     head._refcount = head._refcount + (GUP_PIN_COUNTING_BIAS if pin else 1)
     if pin:
-        mod_node_state(k, NR_FOLL_PIN_ACQUIRED, 1)
+        mod_node_page_state(k, page_pgdat(k, head), NR_FOLL_PIN_ACQUIRED, 1)
     return address(p)
 
 
@@ -58,7 +66,7 @@ def get_user_page(k: Any, mm: Any, addr: int, write: bool, pin: bool) -> int:
 def unpin_user_page(k: Any, p: Any) -> None:
     """``unpin_user_page()``."""
     head = compound_head(p)
-    mod_node_state(k, NR_FOLL_PIN_RELEASED, 1)
+    mod_node_page_state(k, page_pgdat(k, head), NR_FOLL_PIN_RELEASED, 1)
     head._refcount = head._refcount - (GUP_PIN_COUNTING_BIAS - 1)
     put_page(k, head)
 

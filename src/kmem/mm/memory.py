@@ -115,7 +115,7 @@ def emit_page(k: Any, kind: int, p: Any) -> None:
 @jit
 def alloc_user_page(k: Any, gfp: int) -> Any:
     """``alloc_page_vma()``."""
-    p = alloc_pages_node(k, gfp, 0, 0)
+    p = alloc_pages_node(k, gfp, 0, -1)
     if p:
         emit_page(k, MM_PAGE_ALLOC, p)
     return p

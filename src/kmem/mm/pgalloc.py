@@ -20,7 +20,8 @@ from kmem.mm.mmzone import (
     PAGE_TYPE_NONE,
     TYPE_TABLE,
     count_vm_events,
-    mod_node_state,
+    mod_node_page_state,
+    page_pgdat,
     page_to_virt,
     phys_to_virt,
     virt_to_page,
@@ -71,12 +72,12 @@ def alloc_table(k: Any, mm: Any, level: int) -> int:
 
     The two lower kinds are marked and counted, all three belong to ``mm->pgtables_bytes``.
     """
-    p = alloc_pages_node(k, GFP_PGTABLE_USER, 0, 0)
+    p = alloc_pages_node(k, GFP_PGTABLE_USER, 0, -1)
     if not p:
         return 0
     if level < 2:
         p.page_type = TYPE_TABLE
-        mod_node_state(k, NR_PAGETABLE, 1)
+        mod_node_page_state(k, page_pgdat(k, p), NR_PAGETABLE, 1)
     mm.pgtables_bytes = mm.pgtables_bytes + PAGE_SIZE
     count_vm_events(k, EV_PAGE_TABLE, 1)
     return page_to_virt(p)
@@ -88,7 +89,7 @@ def free_table(k: Any, mm: Any, table: int, level: int) -> None:
     p = virt_to_page(k, table)
     if level < 2:
         p.page_type = PAGE_TYPE_NONE
-        mod_node_state(k, NR_PAGETABLE, -1)
+        mod_node_page_state(k, page_pgdat(k, p), NR_PAGETABLE, -1)
     mm.pgtables_bytes = mm.pgtables_bytes - PAGE_SIZE
     free_pages(k, p, 0)
 

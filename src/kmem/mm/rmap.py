@@ -14,7 +14,7 @@ from typing import Any
 from kmem.lib.jit import address, jit, ptr
 from kmem.lib.list import INIT_LIST_HEAD, list_add_tail, list_del, list_empty
 from kmem.mm.mm_types import kmem_anon_vma, kmem_signal
-from kmem.mm.mmzone import mod_node_state
+from kmem.mm.mmzone import mod_node_page_state, page_pgdat
 from kmem.mm.slub import kmem_cache_free_one, slab_alloc_node
 from kmem.mm.swap import NR_ANON_MAPPED, NR_FILE_MAPPED, PG_ANON_EXCLUSIVE, PG_SWAPBACKED
 
@@ -89,7 +89,7 @@ def page_add_new_anon_rmap(k: Any, p: Any, vma: Any, addr: int) -> None:
     p._mapcount = 0
     p.mapping = vma.anon_vma | PAGE_MAPPING_ANON
     p.index = linear_page_index(vma, addr)
-    mod_node_state(k, NR_ANON_MAPPED, 1)
+    mod_node_page_state(k, page_pgdat(k, p), NR_ANON_MAPPED, 1)
 
 
 @jit
@@ -103,7 +103,7 @@ def page_add_file_rmap(k: Any, p: Any) -> None:
     """``page_add_file_rmap()``."""
     p._mapcount = p._mapcount + 1
     if p._mapcount == 0:
-        mod_node_state(k, NR_FILE_MAPPED, 1)
+        mod_node_page_state(k, page_pgdat(k, p), NR_FILE_MAPPED, 1)
 
 
 @jit
@@ -111,4 +111,4 @@ def page_remove_rmap(k: Any, p: Any) -> None:
     """``page_remove_rmap()``: one mapping less."""
     p._mapcount = p._mapcount - 1
     if p._mapcount < 0:
-        mod_node_state(k, NR_ANON_MAPPED if page_anon(p) else NR_FILE_MAPPED, -1)
+        mod_node_page_state(k, page_pgdat(k, p), NR_ANON_MAPPED if page_anon(p) else NR_FILE_MAPPED, -1)

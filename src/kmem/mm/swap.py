@@ -14,7 +14,14 @@ from kmem.lib.kstructs import RELEASE
 from kmem.lib.list import INIT_LIST_HEAD, list_add, list_del
 from kmem.mm.features import PAGE_FLAG
 from kmem.mm.mm_types import pglist_data
-from kmem.mm.mmzone import kernel, mod_node_state, page_to_nid, page_zone
+from kmem.mm.mmzone import (
+    kernel,
+    mod_node_page_state,
+    mod_zone_page_state,
+    page_pgdat,
+    page_to_nid,
+    page_zone,
+)
 from kmem.mm.page_free import put_page as put_last
 
 _node, _zone = (enums(RELEASE)[name] for name in ("node_stat_item", "zone_stat_item"))
@@ -37,9 +44,8 @@ def k_lruvec_init(ram: Any, pgdat: int) -> int:
 @jit
 def update_lru_size(k: Any, p: Any, lru: int, n: int) -> None:
     """``update_lru_size()``: *n* more pages on the list."""
-    mod_node_state(k, NR_LRU_BASE + lru, n)
-    z = page_zone(k, p)
-    z.vm_stat[NR_ZONE_LRU_BASE + lru] = z.vm_stat[NR_ZONE_LRU_BASE + lru] + n
+    mod_node_page_state(k, page_pgdat(k, p), NR_LRU_BASE + lru, n)
+    mod_zone_page_state(page_zone(k, p), NR_ZONE_LRU_BASE + lru, n)
 
 
 @jit

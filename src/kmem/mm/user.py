@@ -63,7 +63,7 @@ class UserMemory:
             "anon_vma": (104, 0, flags),
         }
         made = [
-            self.core.k_kmem_cache_create(self.mm.boot._string(n), s, a, f, 0, 0, 0) for n, (s, a, f) in sizes.items()
+            self.core.k_kmem_cache_create(self.mm.boot.string(n), s, a, f, 0, 0, 0) for n, (s, a, f) in sizes.items()
         ]
         self.core.k_processes_init(*made, zero.address - 0xFFFFFFFF80000000, FIRST_PID)
 
