@@ -24,6 +24,17 @@ def test_an_example_runs_clean(kmem: Kmem, example: str, config: str) -> None:
     assert answer["allocations"]["live"] == 0
 
 
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [("plain", "freelist-corruption"), ("debian", "freelist-corruption"), ("debug", "use-after-free")],
+)
+def test_a_free_list_that_is_written_over_is_found(kmem: Kmem, config: str, kind: str) -> None:
+    done = kmem("run", str(ROOT / "examples/freelist_corruption"), "--release", "6.12", "--config", config, "--json")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert kind in {finding["kind"] for finding in answer["findings"]}, answer["findings"]
+
+
 def test_a_module_of_the_other_release_is_refused(kmem: Kmem, tmp_path: Path) -> None:
     from kmem.modules.kbuild import build
 

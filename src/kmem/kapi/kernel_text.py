@@ -82,6 +82,10 @@ class KernelText:
         """Who asks for an area of the kernel's own; None if the release's data do not say."""
         return next((site for site in self._sites if site.slug == slug), None)
 
+    def has(self, slug: str, function: str) -> bool:
+        """Whether there is a place called *slug* in *function*."""
+        return any(site.slug == slug and site.function == function for site in self._sites)
+
     def at_line(self, file: str, line: int, function: str = "") -> Site | None:
         """The WARN or BUG that stands in *file* at *line*; of several, the one in *function*, else the first."""
         found = [site for site in self._sites if site.file == file and site.line == line]

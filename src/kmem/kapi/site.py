@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 Line = tuple[int, str]
 PAGE = 4096
-_ALLOCATORS = ("kmem_cache_alloc", "kmem_cache_alloc_node", "kmem_cache_alloc_bulk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +288,9 @@ class CrashSite:
         site, inner = None, []
         if in_mm:
             text, name = kernel_text(self.k.release.name), self.export(ended=True)
-            function = name if name in _ALLOCATORS else "__kmem_cache_alloc_node"
-            site = text.site("slub-freelist", function)
-            inner = text.frames(name, function) if name != function else []
+            # Where the fast path is a function of its own, or for want of better, the first place that reads a list.
+            site = text.site("slub-freelist", name) if text.has("slub-freelist", name) else text.site("slub-freelist")
+            inner = text.frames(name, site.function) if name != site.function else []
         self._regs = fault.regs
         if fault.vector == PF:
             self._cr2 = fault.address
