@@ -243,7 +243,7 @@ def _row(lab: Lab, call: str, size: int, context: int, largest: int) -> Row:
         bytes_zeroed=work[EV_ZEROED],
         pte_writes=work[EV_PTE_SET],
         tlb_flushes=flushes,
-        touched_pages=touched[EV_PGALLOC],
+        touched_pages=sum(touched[EV_PGALLOC:]),
         table_pages=touched[EV_PAGE_TABLE],
         faults=touched[EV_PGFAULT],
     )
@@ -305,11 +305,11 @@ def _user_row(lab: Lab, size: int, context: str, largest: int) -> Row:
         largest=largest,
         free="free",
         path="page faults",
-        buddy_pages=work[EV_PGALLOC],
+        buddy_pages=sum(work[EV_PGALLOC:]),
         bytes_zeroed=touched[EV_ZEROED],
         pte_writes=touched[EV_PTE_SET],
         tlb_flushes=flushes,
-        touched_pages=touched[EV_PGALLOC],
+        touched_pages=sum(touched[EV_PGALLOC:]),
         table_pages=touched[EV_PAGE_TABLE],
         faults=touched[EV_PGFAULT],
     )

@@ -72,7 +72,7 @@ def test_a_violation_is_ours_and_the_state_is_in_a_file(kernel: kmem.Kernel, tmp
     text = file.read_text()
     titles = [line[3:] for line in text.splitlines() if line.startswith("== ")]
     assert titles == ["what is wrong", "/proc/slabinfo", "/proc/buddyinfo", "/proc/vmallocinfo", "last events", "dmesg"]
-    assert "B1: DMA: NR_FREE_PAGES" in text
+    assert "B1: node 0 DMA: NR_FREE_PAGES" in text
     assert " kmalloc ptr=0xffff" in text
     assert "seed 0" in text
     assert watch.violations

@@ -15,6 +15,7 @@ from kmem.kapi.dumpstack import CrashState, Outcome, Trace, dump_stack
 from kmem.kapi.kernel_text import Site, kernel_text
 from kmem.kapi.regs import KERN_DEFAULT, TAINT_WARN, Frame, Line, MachineState, PtRegs
 from kmem.machine.fault import Fault, Regs
+from kmem.mm import places
 from kmem.sanitizers.report import Kind, Regions, access_of, classify, describe
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def report_kernel_bug(k: CrashHost, file: str, line: int, function: str, export:
     regs, inner = _place(k, file, line, function, export)
     outcome = bug.kernel_bug(k.machine_state(), k.crash, regs, k.trace(regs, inner), file, line)
     kind, message = Kind.BUG, f"kernel BUG at {file}:{line} in {function}"
-    if (file, line) == ("mm/slub.c", 419):
+    double_free = places.place(places.SLUB_DOUBLE_FREE, k.release.name)
+    if (file, line) == (double_free.file, double_free.line):
         kind = Kind.DOUBLE_FREE
     elif function == "usercopy_abort":
         kind, message = Kind.OUT_OF_BOUNDS, refusal
