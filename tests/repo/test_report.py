@@ -227,6 +227,9 @@ ROW: dict[str, Any] = {
     "bytes_zeroed": 0,
     "pte_writes": 0,
     "tlb_flushes": 0,
+    "touched_pages": 0,
+    "table_pages": 0,
+    "faults": 0,
 }
 
 
