@@ -273,7 +273,7 @@ def test_the_free_pages_of_the_whole_machine(machine: Machine) -> None:
 
 def test_the_pages_of_slabs(machine: Machine) -> None:
     slabs = Slub(Memory(machine.k.mm.view)).slabs.values()
-    held = [machine.k.task, *machine.kmalloc]
+    held = [machine.k.current, *machine.kmalloc]
     large = [machine.k.mm.ksize(p) for p in held if not machine.k.mm.slab_of(p)]
     assert len(large) > 20
     total = sum(1 << sl.order for sl in slabs) + sum(large) // 4096

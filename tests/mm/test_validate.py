@@ -286,7 +286,7 @@ def damage_t1(mm: BootedMm) -> None:
 
 
 def damage_s19(mm: BootedMm) -> None:
-    mm.view.kdata.vm_node_stat[6] = mm.view.kdata.vm_node_stat[6] - 4096
+    mm.view.kdata.vm_node_stat[6] = mm.view.kdata.vm_node_stat[6] - 1
 
 
 def damage_s13(mm: BootedMm) -> None:

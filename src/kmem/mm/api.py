@@ -15,7 +15,7 @@ from kmem.lib.cstruct import u64
 from kmem.machine.ram import Ram
 from kmem.mm.api_iomem import IomemCalls
 from kmem.mm.api_vmap import VmapCalls
-from kmem.mm.binding import Core, PrivateArea, UpcallHandler
+from kmem.mm.binding import Core, PrivateArea, UpcallHandler, load_core
 from kmem.mm.boot import MemoryBoot, ram_end
 from kmem.mm.config import BootConfig
 from kmem.mm.mm_types import kmem_cache
@@ -35,6 +35,7 @@ class Mm(VmapCalls, IomemCalls):
 
     def __init__(self, config: BootConfig, on_upcall: UpcallHandler) -> None:
         self.config = config
+        load_core(config.release)  # a mapping of many gibibytes must not part it from the libraries that it calls
         self.ram = Ram(ram_end(config.ram), config.release)
         self.view = View(self.ram)
         self.core = Core(self.ram, config.release, on_upcall)

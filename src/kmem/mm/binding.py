@@ -46,6 +46,12 @@ class PrivateArea(ctypes.Structure):
 _UPCALL = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)
 
 
+def load_core(release: str) -> None:
+    """Load the compiled model, once a process."""
+    if not INTERPRETED:
+        loaded(release)
+
+
 class Core:
     """The model on one RAM. Attributes are the entries: ``core.k_kmalloc(size, gfp, node)``; addresses come back
     unsigned.
