@@ -95,6 +95,9 @@ class Kernel:
         self.context = CpuContext(direct, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags)
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
+        self.mm.view.kdata.current_task = self._percpu("current_task")
+        self._diagnose.booted = True
+        self.mm.oom_reap, self.mm.migrate_user_page = self._oom_reap, self._migrate_user_page
         self.mm.warn = lambda where, message: self.warn_at(places.place(where, self.release.name), message)
         self.mm.printk, self.mm.dump_stack, self.mm.hash_pointer = self.printk, self.dump_stack, self.hash_pointer
         self.mm.symbol = self.kallsyms.sprint
@@ -431,6 +434,30 @@ class Kernel:
     def run_ctor(self, ctor: int, obj: int) -> None:
         """Run a cache's constructor on a new object."""
         self.executor.run(ctor, obj)
+
+    def run_guest(self, fn: int, *args: int) -> int:
+        """Call a function of a module in the middle of what the kernel does; what it leaves in rax."""
+        return self.executor.run(fn, *args)
+
+    def shrinkers(self) -> bool:
+        """Whether a module has registered a shrinker."""
+        if not self.symbols.placed("shrinker_list"):
+            return False
+        head = self.address_of("shrinker_list")
+        return self.mem.u64(head) not in (0, head)
+
+    def _oom_reap(self, task: int) -> None:
+        self.mm.core.k_oom_reap(task)
+
+    def _migrate_user_page(self, old: int, new: int) -> bool:
+        moved = bool(self.mm.core.k_migrate_anon(old, new))
+        if self._executor:
+            self._executor.cpu.flush_tlb()
+        return moved
+
+    def back_to_user(self) -> None:
+        """The system call is over."""
+        self._diagnose.back_to_user()
 
     def report_fault(self, fault: Any, in_mm: bool) -> None:
         """Print an oops."""

@@ -31,6 +31,7 @@ class RunOptions:
     cpus: int = 2
     numa: int = 1
     seed: int = 0
+    page_cache: int = 0
     budget: int = 100_000_000
     cmdline: str = ""
     check: str = "none"
@@ -97,6 +98,7 @@ def run_module(options: RunOptions) -> RunResult:
         cmdline=options.cmdline,
         budget=options.budget,
     ) as kernel:
+        kernel.fill_page_cache(options.page_cache)
         clock.lap("boot")
         return _run(kernel, image, path, options, clock)
 

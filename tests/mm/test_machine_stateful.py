@@ -97,9 +97,29 @@ class WholeMachine(RuleBasedStateMachine):
             assert got == 0
             assert self._used() == before
 
+    @rule(size=st.integers(1, 24 * MIB), active=st.booleans())
+    def read_files(self, size: int, active: bool) -> None:
+        """The page cache takes what is free, and makes room for itself when nothing is."""
+        self.mm.fill_page_cache(size, active=active)
+
+    @rule()
+    def drop_caches(self) -> None:
+        self.mm.drop_caches()
+        assert self._cached() == 0
+
+    @precondition(lambda self: self.live)
+    @rule(order=st.integers(1, 9))
+    def large_blocks(self, order: int) -> None:
+        """Reclaim and compaction for blocks that fragments stand in the way of."""
+        for _ in range(3):
+            got = self.mm.alloc_pages(GFP_KERNEL | QUIET, order)
+            if got:
+                self.live.append(("pages", got, 4096 << order))
+
     @rule()
     def vmalloc_too_much(self) -> None:
         """It takes all there is, fails, and gives everything back but page tables and slabs."""
+        self.mm.drop_caches()
         self.mm.drain()
         k = self.mm.view.kdata
         before = self._used() - k.vm_events[EV_PAGE_TABLE] - self._slab_pages()
@@ -108,9 +128,13 @@ class WholeMachine(RuleBasedStateMachine):
         assert self._used() - k.vm_events[EV_PAGE_TABLE] - self._slab_pages() == before
 
     def _used(self) -> int:
-        """Pages that are neither free nor on a CPU's list."""
+        """Pages that are neither free, nor on a CPU's list, nor of the page cache."""
         self.mm.drain()
-        return int(self.mm.view.kdata.totalram_pages) - self.mm.zone_free()
+        return int(self.mm.view.kdata.totalram_pages) - self.mm.zone_free() - self._cached()
+
+    def _cached(self) -> int:
+        """Pages of the page cache."""
+        return int(self.mm.view.kdata.page_cache.nrpages)
 
     def _slab_pages(self) -> int:
         """Pages of slabs and of large kmallocs."""
@@ -140,7 +164,8 @@ class WholeMachine(RuleBasedStateMachine):
             for one in self.live:
                 self._free(*one)
             expect_consistent(self.mm)
-            assert self.mm.upcalls.keys() <= {"UP_SLAB_TRACK", "UP_OUT_OF_MEMORY", "UP_ALLOC_FAILED", "UP_TLB_FLUSH"}
+            told = {"UP_SLAB_TRACK", "UP_OUT_OF_MEMORY", "UP_ALLOC_FAILED", "UP_TLB_FLUSH", "UP_SHRINK_SLAB"}
+            assert self.mm.upcalls.keys() <= told
             self.mm.ram.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 from kmem.abi.address import PAGE_OFFSET, VMALLOC_START
 from kmem.abi.slab_flags import SLAB_TYPESAFE_BY_RCU
 from kmem.lib.cstruct import s64, u64
-from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, mm_struct, vm_area_struct, vm_struct, vmap_area
+from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, mm_struct, page, vm_area_struct, vm_struct, vmap_area
 from kmem.mm.user import ACCESS_WRITE, UserMemory
 from kmem.mm.validate import INVARIANTS, check
 from tests.mm.booted import MIB, BootedMm
@@ -31,6 +31,7 @@ def busy(config: str) -> BootedMm:
     mm.vfree(mm.vmalloc(50000))
     mm.vmalloc(70000)
     mm.vmalloc(30 * 4096)
+    mm.fill_page_cache(MIB)
     assert check(mm) == []
     return mm
 
@@ -343,8 +344,8 @@ def process(mm: BootedMm) -> tuple[UserMemory, int, int]:
     assert user.exec(task) == 0
     space = user.mm_of(task)
     at = user.mmap(space, 0, 4 * 4096, 3, 0x22)
-    for page in range(2):
-        assert user.access(space, at + page * 4096, ACCESS_WRITE) >= 0
+    for number in range(2):
+        assert user.access(space, at + number * 4096, ACCESS_WRITE) >= 0
     assert check(mm) == []
     return user, space, at
 
@@ -409,6 +410,23 @@ def damage_u6(mm: BootedMm) -> None:
 
 def damage_t6(mm: BootedMm) -> None:
     put(dma32(mm), "managed_pages", lambda n: n + 1)
+
+
+def lru_page(mm: BootedMm) -> Any:
+    head = mm.view.kdata.node_data[0].__lruvec.lists[2]
+    return mm.view.ptr(page, head.next._addr - page.field("lru").offset)
+
+
+def damage_l1(mm: BootedMm) -> None:
+    put(lru_page(mm), "flags", lambda flags: flags & ~(1 << 4))
+
+
+def damage_l1_active(mm: BootedMm) -> None:
+    put(lru_page(mm), "flags", lambda flags: flags | 1 << 5)
+
+
+def damage_l1_count(mm: BootedMm) -> None:
+    dma32(mm).vm_stat[3] = dma32(mm).vm_stat[3] - 1
 
 
 DAMAGES = [value for name, value in sorted(globals().items()) if name.startswith("damage_")]

@@ -34,6 +34,7 @@ class RunOptions:
     cmdline: str = ""
     proc_dir: str = ""
     check: str = "none"
+    page_cache: int = 0
 
 
 @dataclass

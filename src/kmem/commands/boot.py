@@ -11,6 +11,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the options of ``kmem boot``."""
     result = options.new_parser("boot", "Boot the simulated kernel and print files of its /proc.")
     options.add_machine(result)
+    options.add_page_cache(result)
     result.add_argument(
         "--proc",
         nargs="+",
@@ -38,6 +39,7 @@ def main(words: list[str]) -> int:
 
     machine = {name: getattr(args, name) for name in ("release", "config", "ram", "cpus", "numa", "seed", "cmdline")}
     kernel = kmem.boot(**machine)
+    kernel.fill_page_cache(args.page_cache)
     for name in names:
         if len(names) > 1:
             print(f"==> /proc/{name} <==")

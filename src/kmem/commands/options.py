@@ -94,6 +94,17 @@ def proc_directory(where: str | None) -> str:
     return str(prepare(where))
 
 
+def add_page_cache(parser: argparse.ArgumentParser) -> None:
+    """Add how much of memory files have filled before anything happens."""
+    parser.add_argument(
+        "--page-cache",
+        type=size,
+        default=0,
+        metavar="SIZE",
+        help="fill so much memory with pages of files, which give way when memory is short (default: 0)",
+    )
+
+
 def module_parameters(words: list[str]) -> dict[str, str | None]:
     """Return the ``name=value`` words as insmod takes them; the value is None where there is no ``=``."""
     parameters: dict[str, str | None] = {}

@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("file", metavar="FILE", help="a .ko, a .c, or a directory with a Kbuild or Makefile")
     result.add_argument("parameters", nargs="*", metavar="name=value", help="module parameters, as for insmod")
     options.add_machine(result)
+    options.add_page_cache(result)
     group = result.add_argument_group("the run")
     group.add_argument(
         "--budget",
@@ -101,6 +102,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         cpus=args.cpus,
         numa=args.numa,
         seed=args.seed,
+        page_cache=args.page_cache,
         budget=args.budget,
         cmdline=args.cmdline,
         check=args.check,

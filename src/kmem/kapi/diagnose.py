@@ -8,11 +8,18 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from kmem.abi import gfp, page_flags
+from kmem.abi.layout import enums
+from kmem.kapi.shrinker import shrink_slab
 from kmem.lib.cstruct import u64
 from kmem.mm import codes, places, slub_report
 from kmem.mm.codes import EXCEEDS, NO_AREA, NO_AREA_RETRYING, NO_SPACE
 from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, slab, track
-from kmem.mm.slub_report import AllocationFailure, CacheGeometry, SlabReport, SlabValues, Track
+from kmem.mm.oom_kill import OomKiller
+from kmem.mm.page_slowpath import NOFAIL_ROUNDS
+from kmem.mm.proc_slab import cache_nodes, count_free, count_partial
+from kmem.mm.show_mem import highest_zone, mem_info, nodemask_text
+from kmem.mm.slub_freelist import oo_order
+from kmem.mm.slub_report import AllocationFailure, CacheGeometry, NodeCounts, SlabReport, SlabValues, Track
 from kmem.mm.vm_flags import MEMTYPE_CONFLICT, MEMTYPE_FREE_INVALID, MEMTYPE_RESERVE_FAILED
 
 if TYPE_CHECKING:
@@ -87,6 +94,12 @@ class Host(Protocol):
     def warn(self, file: str, line: int, function: str, message: str = "", *, once: bool = False) -> None: ...
     def bug(self, file: str, line: int, function: str) -> NoReturn: ...
     def run_ctor(self, ctor: int, obj: int) -> None: ...
+    def run_guest(self, fn: int, *args: int) -> int: ...
+    def shrinkers(self) -> bool: ...
+    def address_of(self, name: str) -> int: ...
+    def panic(self, message: str) -> NoReturn: ...
+    @property
+    def current(self) -> int: ...
     def memory_held(self) -> str: ...
     def starved(self, failures: int) -> NoReturn: ...
     def finding(self, kind: str, message: str, **facts: object) -> None: ...
@@ -99,6 +112,8 @@ class Diagnose:
         self.k = k
         self._stacks: list[list[int]] = [[]]
         self._starved = 0
+        self.booted = False
+        """Whether there are tasks, and a kernel that can print."""
         self._handlers: dict[int, Callable[[int, int, int, int], int]] = {
             codes.UP_CACHE_FLAGS: self._cache_flags,
             codes.UP_WARN: self._warn,
@@ -115,6 +130,10 @@ class Diagnose:
             codes.UP_EVENTS_FULL: self._events_full,
             codes.UP_TLB_FLUSH: self._tlb_flush,
             codes.UP_MEMTYPE: self._memtype,
+            codes.UP_SHRINK_SLAB: self._shrink_slab,
+            codes.UP_MIGRATE_PAGE: self._migrate_page,
+            codes.UP_STUCK: self._stuck,
+            codes.UP_SLAB_OOM: self._slab_oom,
         }
         self.drain: Callable[[], None] = lambda: None
 
@@ -182,16 +201,42 @@ class Diagnose:
         self.k.run_ctor(u64(ctor), u64(obj))
         return 0
 
-    def _alloc_failed(self, mask: int, order: int, node: int, d: int) -> int:
-        if self._starved <= 1:  # the kernel limits these reports to one in ten seconds
-            self._failure(slub_report.page_allocation(order), mask, "__alloc_pages")
+    def _alloc_failed(self, mask: int, order: int, node: int, nodes: int) -> int:
+        self._failure(slub_report.page_allocation(order), mask, "__alloc_pages", nodes)
         return 0
 
-    def _failure(self, message: str, mask: int, function: str) -> None:
-        report = AllocationFailure(self.k.comm(), message, mask, gfp.pgg(mask, self._release))
-        from kmem.mm.show_mem import mem_info
+    def _failure(self, message: str, mask: int, function: str, nodes: int = -1) -> None:
+        """``warn_alloc()``: one report in ten seconds, whatever failed."""
+        if mask & gfp.__GFP_NOWARN or not self._ratelimit("nopage_rs", "warn_alloc"):
+            return
+        mm, names = self.k.mm, gfp.pgg(mask, self._release)
+        mems = mm.mems_allowed()
+        report = AllocationFailure(
+            self.k.comm(), message, mask, names, nodemask=nodemask_text(mm, nodes), mems_allowed=mems
+        )
+        info = mem_info(mm, highest_zone(mask), nodes)
+        self.print(report.lines(self.k.stack_lines(function), info))
 
-        self.print(report.lines(self.k.stack_lines(function), mem_info(self.k.mm)))
+    def _ratelimit(self, state: str, function: str) -> bool:
+        from kmem.kapi.ratelimit import ratelimit
+
+        return not self.booted or ratelimit(self.k, self.k.address_of(state), function)  # type: ignore[arg-type]
+
+    def _slab_oom(self, cache: int, mask: int, node: int, d: int) -> int:
+        """``slab_out_of_memory()``."""
+        if not self._ratelimit("slub_oom_rs", "slab_out_of_memory"):
+            return 0
+        s = self.k.mm.view.ptr(kmem_cache, cache)
+        needed = max(-(-int(s.object_size) // 4096) - 1, 0).bit_length()
+        orders = (oo_order(s.oo.x), oo_order(s.min.x), needed)
+        counts = [
+            NodeCounts(number, int(n.nr_slabs), int(n.total_objects), count_partial(self.k.mm.view, n, count_free))
+            for number, n in cache_nodes(self.k.mm.view, s)
+        ]
+        self.print(
+            slub_report.slab_out_of_memory(self._geometry(s), mask, gfp.pgg(mask, self._release), node, orders, counts)
+        )
+        return 0
 
     def _vmalloc_failed(self, why: int, size: int, mask: int, node: int) -> int:
         if why == EXCEEDS:
@@ -210,21 +255,56 @@ class Diagnose:
                 self.k.starved(STARVED_LIMIT)
         return 0
 
-    def _out_of_memory(self, mask: int, order: int, node: int, d: int) -> int:
+    def _out_of_memory(self, mask: int, order: int, node: int, nodes: int) -> int:
+        """``out_of_memory()``: whether somebody was killed, or is dying already."""
         self._starved += 1
         if self._starved > STARVED_LIMIT:
             self.k.starved(STARVED_LIMIT)
-        if self._starved > 1:
+        if not self.booted:
             return 0
-        comm = self.k.comm()
-        names = gfp.pgg(mask, self._release)
-        self.print([(4, f"{comm} invoked oom-killer: gfp_mask={mask:#x}({names}), order={order}, oom_score_adj=0")])
-        self.print(self.k.stack_lines("out_of_memory"))
-        from kmem.mm.show_mem import mem_info
+        killer = OomKiller(self.k.mm, self.k)
+        current = killer.task(self.k.current)
+        if killer.will_free_mem(current):
+            killer.mark_oom_victim(current)
+            return 1
+        if not mask & gfp.__GFP_FS:
+            return 1
+        victim, dying = killer.select_bad_process(nodes)
+        if dying:
+            return 1
+        text: list[str] = []
+        if victim is None:
+            text = self.print(killer.dump_header(mask, order, None, nodes))
+            text += self.print([(4, "Out of memory and no killable processes...")])
+        elif self._ratelimit("oom_rs", "oom_kill_process"):
+            text = self.print(killer.dump_header(mask, order, victim, nodes))
+        if self._starved == 1 or victim is None:
+            self.k.finding("leak", f"the machine is out of memory: {self.k.memory_held()}", text=tuple(text))
+        if victim is None:
+            self.k.panic("System is deadlocked on memory")
+        self._count("OOM_KILL", 1)
+        self.print([killer.kill(victim)])
+        return 1
 
-        text = self.print(mem_info(self.k.mm))
-        self.k.finding("leak", f"the machine is out of memory: {self.k.memory_held()}", text=tuple(text))
+    def _count(self, name: str, n: int) -> None:
+        events, item = self.k.mm.view.kdata.vm_event_states, enums(self._release)["vm_event_item"][name]
+        events[item] = int(events[item]) + n
+
+    def back_to_user(self) -> None:
+        """The running task goes back to user mode, where a signal that kills it takes effect."""
+        OomKiller(self.k.mm, self.k).revive(self.k.current)
+
+    def _shrink_slab(self, mask: int, node: int, priority: int, d: int) -> int:
+        if self.booted and self.k.shrinkers():
+            _, scanned = shrink_slab(self.k, mask, node, priority)  # type: ignore[arg-type]  # the kapi's Host too
+            self._count("SLABS_SCANNED", scanned)
         return 0
+
+    def _migrate_page(self, old: int, new: int, c: int, d: int) -> int:
+        return int(self.k.mm.migrate_user_page(old, new))
+
+    def _stuck(self, mask: int, order: int, node: int, d: int) -> int:
+        self.k.starved(NOFAIL_ROUNDS)
 
     # slub_debug
 

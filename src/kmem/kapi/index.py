@@ -154,7 +154,7 @@ __get_random_u32_below get_random_bytes get_random_u16 get_random_u32 get_random
 prandom_u32_state
 """,
     "ratelimit": """
-___ratelimit __printk_ratelimit printk_ratelimit_state printk_timed_ratelimit
+___ratelimit __printk_ratelimit nopage_rs oom_rs printk_ratelimit_state printk_timed_ratelimit slub_oom_rs
 """,
     "rbtree": """
 __rb_erase_color __rb_insert_augmented rb_erase rb_first rb_first_postorder rb_insert_color rb_last rb_next
@@ -182,6 +182,10 @@ io_schedule schedule wake_up_process yield
 """,
     "semaphore": """
 down down_interruptible down_killable down_timeout down_trylock up
+""",
+    "shrinker": """
+free_prealloced_shrinker prealloc_shrinker register_shrinker register_shrinker_prepared shrink_control shrinker_list
+synchronize_shrinkers unregister_shrinker
 """,
     "slab": """
 __kmalloc __kmalloc_cache_node_noprof __kmalloc_cache_noprof __kmalloc_large_node_noprof __kmalloc_large_noprof
@@ -283,8 +287,8 @@ sme_me_mask static_key_initialized system_state
 """File: names declared in it."""
 
 PRIVATE_DATA = """
-device_ktype platform_device_id devres_names param_array_element kmalloced_params param_value printk_ratelimit_state
-rcu_cblist kmem_node_cpumasks
+device_ktype platform_device_id devres_names param_array_element kmalloced_params param_value nopage_rs oom_rs
+printk_ratelimit_state slub_oom_rs rcu_cblist shrink_control shrinker_list kmem_node_cpumasks
 """
 """Variables of the model's own."""
 

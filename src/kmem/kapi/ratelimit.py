@@ -20,6 +20,29 @@ data(
 )
 
 
+data(
+    "nopage_rs",
+    40,
+    bytes(4) + (10 * HZ).to_bytes(4, "little") + (1).to_bytes(4, "little"),
+    doc="State of warn_alloc(): one report in ten seconds. Not exported by the kernel.",
+    private=True,
+)
+data(
+    "slub_oom_rs",
+    40,
+    bytes(4) + (5 * HZ).to_bytes(4, "little") + (10).to_bytes(4, "little"),
+    doc="State of slab_out_of_memory(): ten reports in five seconds. Not exported by the kernel.",
+    private=True,
+)
+data(
+    "oom_rs",
+    40,
+    bytes(4) + (5 * HZ).to_bytes(4, "little") + (10).to_bytes(4, "little"),
+    doc="State of oom_kill_process(): ten reports in five seconds. Not exported by the kernel.",
+    private=True,
+)
+
+
 def ratelimit(k: Host, rs: int, func: str) -> bool:
     """Whether a message may be printed now by the ``struct ratelimit_state`` at *rs* (``___ratelimit()``)."""
     interval, burst = k.mem.s32(rs + _INTERVAL), k.mem.s32(rs + _BURST)

@@ -18,7 +18,7 @@ from kmem.mm.api_vmap import VmapCalls
 from kmem.mm.binding import Core, PrivateArea, UpcallHandler, load_core
 from kmem.mm.boot import MemoryBoot, ram_end
 from kmem.mm.config import BootConfig
-from kmem.mm.mm_types import kmem_cache
+from kmem.mm.mm_types import kmem_cache, kmem_signal, task_struct
 from kmem.mm.resource import Resources
 from kmem.mm.view import View
 
@@ -49,6 +49,12 @@ class Mm(VmapCalls, IomemCalls):
         self.dump_stack: Callable[[], None] = lambda: None
         self.hash_pointer: Callable[[int], str] = hex
         """``%p``."""
+        self.migrate_user_page: Callable[[int, int], bool] = lambda old, new: False
+        """Moves a page that processes map from one pfn to another: contents, ``mapping``, ``index``, ``_mapcount`` and
+        the references of its mappings; False if it is pinned. Afterwards the old page has one reference.
+        """
+        self.oom_reap: Callable[[int], None] = lambda task: None
+        """Frees the user memory of a task that the OOM killer chose, and lets it exit."""
         self.symbol: Callable[[int], str] = hex
         """``%pS``."""
         self.boot = MemoryBoot(self.ram, self.core, config)
@@ -208,6 +214,20 @@ class Mm(VmapCalls, IomemCalls):
         self._here()
         self.core.k_free_pages_addr(addr, order)
 
+    # page cache
+
+    def fill_page_cache(self, size: int, *, active: bool = False) -> int:
+        """Read *size* bytes of a file into the page cache, as far as memory goes; how many bytes. *active*: pages that
+        were used twice, which reclaim takes last.
+        """
+        self._here(0, GFP_KERNEL)
+        return self.core.k_fill_page_cache(-(-size // 4096), int(active)) * 4096
+
+    def drop_caches(self) -> int:
+        """``echo 1 > /proc/sys/vm/drop_caches``: free all of the page cache; how many bytes."""
+        self._here()
+        return self.core.k_drop_pagecache() * 4096
+
     # kvmalloc
 
     def kvmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
@@ -253,6 +273,25 @@ class Mm(VmapCalls, IomemCalls):
     def page_to_pfn(self, page: int) -> int:
         """``unsigned long page_to_pfn(struct page *page)``."""
         return (page - VMEMMAP_START) // 64
+
+    def nr_node_ids(self) -> int:
+        """``nr_node_ids``."""
+        return int(self.view.kdata.nr_node_ids)
+
+    def mems_allowed(self) -> str:
+        """``current->mems_allowed`` as a list: every node."""
+        last = self.nr_node_ids() - 1
+        return f"0-{last}" if last else "0"
+
+    def oom_score_adj(self, task: int) -> int:
+        """``task->signal->oom_score_adj``."""
+        signal = self.view.ptr(task_struct, task).signal
+        return int(self.view.ptr(kmem_signal, signal).oom_score_adj) if signal else 0
+
+    def set_oom_score_adj(self, task: int, adj: int) -> None:
+        """``/proc/PID/oom_score_adj``: -1000 (never killed) to 1000 (killed first)."""
+        signal = self.view.ptr(task_struct, task).signal
+        self.view.ptr(kmem_signal, signal).oom_score_adj = adj
 
     def max_pfn(self) -> int:
         """``max_pfn``: one above the highest page frame."""

@@ -40,6 +40,7 @@ class PrivateArea(ctypes.Structure):
         ("fail_inner", ctypes.c_int64),
         ("fail_persist", ctypes.c_uint64),
         ("inner_failures", ctypes.c_uint64),
+        ("task_flags", ctypes.c_uint64),
     ]
 
 

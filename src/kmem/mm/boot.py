@@ -247,7 +247,6 @@ class MemoryBoot:
             node = self.view.ptr(pglist_data, pgdat)
             node.node_id = nid
             k.node_data[nid] = node
-            self.core.k_lruvec_init(pgdat)
             mine = pages(ranges)
             for index, name in enumerate(names):
                 zone = span(mine, index) if index < len(ZONE_LIMITS) else Span(0, 0, 0)

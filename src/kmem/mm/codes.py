@@ -18,7 +18,11 @@ from __future__ import annotations
     UP_WRONG_CACHE,
     UP_TLB_FLUSH,
     UP_MEMTYPE,
-) = range(1, 16)
+    UP_SHRINK_SLAB,
+    UP_MIGRATE_PAGE,
+    UP_STUCK,
+    UP_SLAB_OOM,
+) = range(1, 20)
 """Codes. What the four arguments mean is said where the upcall is made."""
 
 (

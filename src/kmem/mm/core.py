@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from kmem.mm import (
+    filemap,
     fork,
     gup,
     ioremap,
     kmalloc,
+    migrate,
     mm_init,
     mmap,
     page_alloc,
@@ -22,5 +24,5 @@ from kmem.mm import (
 
 MODULES = (
     *(page_free, page_alloc, percpu, shuffle, slub_geometry, kmalloc, vmalloc, vmap, ioremap, util, mm_init),
-    *(swap, mmap, fork, gup),
+    *(filemap, migrate, swap, mmap, fork, gup),
 )

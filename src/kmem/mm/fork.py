@@ -10,7 +10,7 @@ from typing import Any
 
 from kmem.abi.gfp import __GFP_ACCOUNT, __GFP_ZERO, GFP_KERNEL
 from kmem.lib.jit import address, copy, entry, jit, load64, ptr, sizeof, store64
-from kmem.lib.list import INIT_LIST_HEAD
+from kmem.lib.list import INIT_LIST_HEAD, list_add_tail, list_del
 from kmem.mm.codes import ENOMEM
 from kmem.mm.memory import (
     MM_ANONPAGES,
@@ -226,6 +226,7 @@ def dup_mmap(k: Any, mm: Any, oldmm: Any) -> bool:
 @jit
 def free_task(k: Any, task: Any) -> None:
     """``free_task()``, with what ``task->signal`` leads to."""
+    list_del(task.tasks)
     kmem_cache_free_one(k, k.signal_cachep, task.signal)
     kmem_cache_free_one(k, k.task_struct_cachep, address(task))
 
@@ -248,7 +249,7 @@ def new_task(k: Any) -> Any:
     task.pid = k.last_pid
     task.tgid = k.last_pid
     task.group_leader = task
-    INIT_LIST_HEAD(task.tasks)
+    list_add_tail(task.tasks, k.tasks)
     return task
 
 
@@ -302,6 +303,7 @@ def k_fork(ram: Any, parent: int) -> int:
     if not task:
         return 0
     copy(k, task.signal, old.signal, 16 * RLIM_NLIMITS)
+    ptr(kmem_signal, task.signal, k).oom_score_adj = ptr(kmem_signal, old.signal, k).oom_score_adj
     for i in range(16):
         task.comm[i] = old.comm[i]
     task.real_parent = old

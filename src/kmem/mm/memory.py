@@ -23,6 +23,7 @@ from kmem.mm.codes import (
     ENOMEM,
 )
 from kmem.mm.events import MM_PAGE_ALLOC, MM_PAGE_FREE, emit
+from kmem.mm.mm_inline import PG_UPTODATE, folio_add_lru
 from kmem.mm.mm_types import mm_struct, page, vm_area_struct
 from kmem.mm.mmzone import (
     PAGE_SIZE,
@@ -42,7 +43,7 @@ from kmem.mm.rmap import (
     page_anon,
     page_remove_rmap,
 )
-from kmem.mm.swap import PG_ANON_EXCLUSIVE, PG_UPTODATE, lru_cache_add, put_user_page
+from kmem.mm.swap import PG_ANON_EXCLUSIVE, put_user_page
 from kmem.mm.vm_events import EV_PGFAULT, EV_PTE_CLEAR, EV_PTE_SET
 
 VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 1, 2, 4, 8
@@ -149,7 +150,7 @@ def map_anonymous(k: Any, mm: Any, vma: Any, addr: int, slot: int, p: Any) -> No
     """The end of ``do_anonymous_page()`` and ``wp_page_copy()``: a new page of ours at *slot*."""
     p.flags = p.flags | (1 << PG_UPTODATE)
     page_add_new_anon_rmap(k, p, vma, addr)
-    lru_cache_add(k, p)
+    folio_add_lru(k, p)
     store64(k, slot, maybe_mkwrite(vma.vm_page_prot.pgprot | (page_to_pfn(p) << 12), vma.vm_flags))
     count_vm_events(k, EV_PTE_SET, 1)
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from kmem.lib.jit import address, entry, fill, fls64, jit, load32, ptr, sizeof, store64
 from kmem.lib.list import INIT_LIST_HEAD
+from kmem.mm.compaction import init_compaction
 from kmem.mm.features import PCP_HIGH_AUTO
+from kmem.mm.mm_inline import lruvec_init
 from kmem.mm.mm_types import page, per_cpu_nodestat, per_cpu_pages, per_cpu_zonestat, pglist_data, zone
 from kmem.mm.mmzone import (
     LAST_CPUPID,
@@ -101,6 +103,20 @@ def k_memmap_init_blocks(ram: Any, start_pfn: int, end_pfn: int) -> int:
     return 0
 
 
+@jit
+def init_node(k: Any, node: Any) -> None:
+    """``pgdat_init_internals()``: lists for user pages and files, and a kswapd that sleeps."""
+    lruvec_init(node)
+    node.kswapd_order = 0
+    node.kswapd_highest_zoneidx = MAX_NR_ZONES
+    if node.node_id == 0:
+        INIT_LIST_HEAD(k.tasks)
+        INIT_LIST_HEAD(k.isolated)
+        INIT_LIST_HEAD(k.freed)
+        INIT_LIST_HEAD(k.migratepages)
+        INIT_LIST_HEAD(k.freepages)
+
+
 @entry
 def k_init_zone(ram: Any, pgdat: int, index: int, start_pfn: int, spanned: int, present: int, name: int) -> int:
     """``free_area_init_core()`` for one zone; without pages it stays empty."""
@@ -118,6 +134,10 @@ def k_init_zone(ram: Any, pgdat: int, index: int, start_pfn: int, spanned: int, 
         node.nr_zones = index + 1
     z.name = name
     z.initialized = 1
+    if index == 0:
+        init_node(k, node)
+    if spanned:
+        init_compaction(z)
     for order in range(MAX_ORDER):
         area = z.free_area[order]
         for mt in range(MIGRATE_TYPES):

@@ -4,6 +4,9 @@
 against ``kmalloc_caches`` or ``node_data`` reads these very words. ``private`` is outside RAM: bounds, fault record,
 event ring.
 
+Private layout: ``page->mapping`` of a page of the page cache leads to ``kdata.page_cache``, a ``struct
+kmem_page_cache``.
+
 Private layout: kernel variables are the members of one struct, on the first 2 MiB boundary behind the kernel image, not
 at their addresses in the real image; ``struct kmem_event`` records lie outside the machine; the per-cpu variables of
 vmalloc (``ne_fit_preload_node``, ``vfree_deferred``, ``vmap_block_queue``) are arrays in it;
@@ -41,6 +44,7 @@ mm_struct = _known["mm_struct"]
 vm_area_struct = _known["vm_area_struct"]
 task_struct = _known["task_struct"]
 resource = _known["resource"]
+task_struct = _known["task_struct"]
 
 event = private_struct(
     "kmem_event",
@@ -86,10 +90,65 @@ kmem_signal = private_struct(
         ("mm", "*mm_struct"),
         ("anon_vma", "*kmem_anon_vma"),
         ("member", "struct list_head"),
+        ("oom_score_adj", "s64"),
     ],
     DIRECT,
 )
 """What ``task->signal`` leads to: resource limits, and what the model knows of the address space besides."""
+
+scan_control = private_struct(
+    "kmem_scan_control",
+    [
+        (name, "s64")
+        for name in (
+            "nr_to_reclaim",
+            "gfp_mask",
+            "order",
+            "priority",
+            "reclaim_idx",
+            "may_deactivate",
+            "force_deactivate",
+            "skipped_deactivate",
+            "compaction_ready",
+            "kswapd",
+            "nr_scanned",
+            "nr_reclaimed",
+        )
+    ],
+    PRIVATE,
+)
+"""``struct scan_control`` (mm/vmscan.c): what one reclaim wants. The kernel has it on the stack."""
+
+compact_control = private_struct(
+    "kmem_compact_control",
+    [
+        (name, "s64")
+        for name in (
+            "nr_freepages",
+            "nr_migratepages",
+            "free_pfn",
+            "migrate_pfn",
+            "total_migrate_scanned",
+            "total_free_scanned",
+            "gfp_mask",
+            "order",
+            "migratetype",
+            "alloc_flags",
+            "highest_zoneidx",
+            "sync",
+            "ignore_skip_hint",
+            "ignore_block_suitable",
+            "whole_zone",
+            "rescan",
+            "result",
+        )
+    ],
+    PRIVATE,
+)
+"""``struct compact_control`` (mm/internal.h): where one compaction stands. The kernel has it on the stack."""
+
+kmem_page_cache = private_struct("kmem_page_cache", [("nrpages", "u64"), ("read", "u64")], IMAGE)
+"""What ``page->mapping`` of a page of the cache leads to: pages there are, and pages ever read."""
 
 EVENT_RING = 16384
 
@@ -117,6 +176,10 @@ private = private_struct(
         ("fail_inner", "s64"),
         ("fail_persist", "u64"),
         ("inner_failures", "u64"),
+        ("task_flags", "u64"),
+        ("reclaimed_slab", "u64"),
+        ("sc", "struct kmem_scan_control"),
+        ("cc", "struct kmem_compact_control"),
         ("ring", f"[{EVENT_RING}]struct kmem_event"),
     ],
     PRIVATE,
@@ -129,6 +192,8 @@ MAX_KMALLOC_TYPES, KMALLOC_SLOTS = 20, 14
 MAX_NODES = 64
 MAX_CPUS = 64
 NR_VM_EVENTS = 64
+NR_VM_EVENT_ITEMS = 192
+"""Room for every release's ``enum vm_event_item``."""
 
 KDATA_ADDRESS = 0xFFFFFFFF84600000
 KDATA = s64(KDATA_ADDRESS)
@@ -206,6 +271,16 @@ kdata = private_struct(
         ("sysctl_overcommit_memory", "s32"),
         ("sysctl_overcommit_ratio", "s32"),
         ("sysctl_max_map_count", "s32"),
+        # reclaim and compaction
+        ("current_task", "u64"),
+        ("tasks", "struct list_head"),
+        ("kswapd_wake", "u64"),
+        ("page_cache", "struct kmem_page_cache"),
+        ("isolated", "struct list_head"),
+        ("freed", "struct list_head"),
+        ("migratepages", "struct list_head"),
+        ("freepages", "struct list_head"),
+        ("vm_event_states", f"[{NR_VM_EVENT_ITEMS}]u64"),
         # counters: work done, for `kmem compare` and /proc/vmstat
         ("vm_events", f"[{NR_VM_EVENTS}]u64"),
         ("vm_zone_stat", "[16]s64"),

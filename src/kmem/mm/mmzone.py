@@ -310,3 +310,23 @@ def set_pageblock_migratetype(k: Any, pfn: int, migratetype: int) -> None:
     word = _pageblock_word(k, pfn)
     shift = (lshr(pfn, PAGEBLOCK_ORDER) & 15) * 4
     store64(k, word, (load64(k, word) & ~shl(7, shift)) | shl(migratetype, shift))
+
+
+PB_MIGRATE_SKIP = 3
+"""The fourth bit of a page block: compaction found nothing there lately."""
+
+
+@jit
+def get_pageblock_skip(k: Any, pfn: int) -> bool:
+    """``get_pageblock_skip()``."""
+    shift = (lshr(pfn, PAGEBLOCK_ORDER) & 15) * 4 + PB_MIGRATE_SKIP
+    return lshr(load64(k, _pageblock_word(k, pfn)), shift) & 1 != 0
+
+
+@jit
+def set_pageblock_skip(k: Any, pfn: int, skip: bool) -> None:
+    """``set_pageblock_skip()`` and ``clear_pageblock_skip()``."""
+    word = _pageblock_word(k, pfn)
+    bit = shl(1, (lshr(pfn, PAGEBLOCK_ORDER) & 15) * 4 + PB_MIGRATE_SKIP)
+    old = load64(k, word)
+    store64(k, word, old | bit if skip else old & ~bit)

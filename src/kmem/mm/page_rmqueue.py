@@ -53,6 +53,9 @@ ALLOC_NOFRAGMENT, ALLOC_HIGHATOMIC, ALLOC_KSWAPD = 0x100, 0x200, 0x800
 ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
 """What an allocation may do (mm/internal.h); the two lowest bits are the watermark to keep."""
 
+ZONE_BOOSTED_WATERMARK = 0
+"""Bit of ``zone.flags``: kswapd is to be woken for a boost."""
+
 
 @jit
 def no_page(k: Any) -> Any:
@@ -151,19 +154,20 @@ def move_freepages_block(k: Any, z: Any, p: Any, migratetype: int) -> int:
 
 
 @jit
-def boost_watermark(k: Any, z: Any) -> None:
-    """``boost_watermark()``: after mixing types in a block, keep more memory free for a while."""
+def boost_watermark(k: Any, z: Any) -> bool:
+    """``boost_watermark()``: after mixing types in a block, keep more memory free for a while; False in a tiny zone."""
     factor = k.watermark_boost_factor
     if not factor or z.managed_pages < PAGEBLOCK_NR_PAGES * 4:
-        return
+        return False
     high = z._watermark[WMARK_HIGH]
     most = high // 10000 * factor + high % 10000 * factor // 10000
     if most:
         z.watermark_boost = min(z.watermark_boost + PAGEBLOCK_NR_PAGES, max(PAGEBLOCK_NR_PAGES, most))
+    return most != 0
 
 
 @jit
-def steal_suitable_fallback(k: Any, z: Any, p: Any, start_type: int, whole_block: bool) -> None:
+def steal_suitable_fallback(k: Any, z: Any, p: Any, start_type: int, whole_block: bool, kswapd: bool) -> None:
     """``steal_suitable_fallback()``: turn a free block of another type, and perhaps its page block, into ours."""
     order: int = p.private
     old_type = get_pageblock_migratetype(k, page_to_pfn(p))
@@ -172,7 +176,8 @@ def steal_suitable_fallback(k: Any, z: Any, p: Any, start_type: int, whole_block
             for i in range(1 << (order - PAGEBLOCK_ORDER)):
                 set_pageblock_migratetype(k, page_to_pfn(p) + i * PAGEBLOCK_NR_PAGES, start_type)
         else:
-            boost_watermark(k, z)
+            if boost_watermark(k, z) and kswapd:
+                z.flags = z.flags | (1 << ZONE_BOOSTED_WATERMARK)
             if whole_block:
                 free = move_freepages_block(k, z, p, start_type)
                 alike = 0
@@ -299,7 +304,7 @@ def rmqueue_fallback(k: Any, z: Any, order: int, start_type: int, alloc_flags: i
                 can_steal = can_steal_fallback(k, smaller, start_type)
                 break
     p = container_of(z.free_area[current_order].free_list[fallback].next, page, "lru")
-    steal_suitable_fallback(k, z, p, start_type, can_steal)
+    steal_suitable_fallback(k, z, p, start_type, can_steal, alloc_flags & ALLOC_KSWAPD != 0)
     count_vm_events(k, EV_EXTFRAG, 1)
     return True
 

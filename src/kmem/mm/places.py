@@ -50,6 +50,8 @@ VFREE_BAD_ADDRESS, VFREE_IN_NMI, CACHE_WRONG, FREE_NOT_SLAB, IOREMAP_RAM = range
     MEMREMAP_MIXED,
     MEMREMAP_RAM,
 ) = range(100, 120)
+ALLOC_ATOMIC_RECLAIM, ALLOC_NOFAIL_OOM, ALLOC_NOFAIL_NOWAIT, ALLOC_NOFAIL_MEMALLOC, ALLOC_NOFAIL_COSTLY = range(12, 17)
+ALLOC_NOFAIL_ORDER = 17
 
 PLACES: dict[int, Place] = {
     ALLOC_PAGES_ORDER: Place("mm/page_alloc.c", 5634, "__alloc_pages", True),
@@ -83,6 +85,12 @@ PLACES: dict[int, Place] = {
     IOUNMAP_ISA: Place("arch/x86/mm/ioremap.c", 467, "iounmap", False),
     MEMREMAP_MIXED: Place("kernel/iomem.c", 81, "memremap", True),
     MEMREMAP_RAM: Place("kernel/iomem.c", 107, "memremap", True),
+    ALLOC_ATOMIC_RECLAIM: Place("mm/page_alloc.c", 5118, "__alloc_pages_slowpath.constprop.0", True),
+    ALLOC_NOFAIL_OOM: Place("mm/page_alloc.c", 4526, "__alloc_pages_slowpath.constprop.0", True),
+    ALLOC_NOFAIL_NOWAIT: Place("mm/page_alloc.c", 5367, "__alloc_pages_slowpath.constprop.0", True),
+    ALLOC_NOFAIL_MEMALLOC: Place("mm/page_alloc.c", 5375, "__alloc_pages_slowpath.constprop.0", True),
+    ALLOC_NOFAIL_COSTLY: Place("mm/page_alloc.c", 5383, "__alloc_pages_slowpath.constprop.0", True),
+    ALLOC_NOFAIL_ORDER: Place("mm/page_alloc.c", 3891, "get_page_from_freelist", True),
     CACHE_WRONG: Place("mm/slab.h", 665, "cache_from_obj", False),
 }
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from kmem.lib.jit import address, jit, ptr
 from kmem.lib.list import INIT_LIST_HEAD, list_add_tail, list_del, list_empty
+from kmem.mm.mm_inline import PG_SWAPBACKED
 from kmem.mm.mm_types import kmem_anon_vma, kmem_signal
 from kmem.mm.mmzone import mod_node_page_state, page_pgdat
 from kmem.mm.slub import kmem_cache_free_one, slab_alloc_node
-from kmem.mm.swap import NR_ANON_MAPPED, NR_FILE_MAPPED, PG_ANON_EXCLUSIVE, PG_SWAPBACKED
+from kmem.mm.swap import NR_ANON_MAPPED, NR_FILE_MAPPED, PG_ANON_EXCLUSIVE
 
 GFP_KERNEL = 0xCC0
 PAGE_MAPPING_ANON = 1

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.abi.gfp import __GFP_ZERO
+from kmem.abi.gfp import __GFP_NOWARN, __GFP_ZERO
 from kmem.abi.slab_flags import SLAB_POISON, SLAB_RED_ZONE, SLAB_STORE_USER, SLAB_TYPESAFE_BY_RCU
-from kmem.lib.jit import always_inline, fill, jit, noinline, store64
+from kmem.lib.jit import address, always_inline, fill, jit, noinline, store64
 from kmem.lib.list import list_add, list_unlink
+from kmem.mm.codes import UP_SLAB_OOM
 from kmem.mm.features import SLUB_ORIG_SIZE_LONG, SLUB_PARTIAL_NOT_FROZEN
 from kmem.mm.mmzone import count_vm_events, numa_node_id
-from kmem.mm.page_alloc import ANY_NODE, gfp_zone, next_zones_zonelist, node_zonelist
+from kmem.mm.page_freelist import ANY_NODE, gfp_zone, next_zones_zonelist, node_zonelist
 from kmem.mm.slub_debug import (
     TRACK_ALLOC,
     alloc_debug_processing,
@@ -64,6 +65,7 @@ from kmem.mm.slub_node import (
     slab_nid,
     unfreeze_partials,
 )
+from kmem.mm.upcalls import tell
 from kmem.mm.vm_events import EV_SLAB_FASTPATH, EV_SLAB_FREE_FAST, EV_SLAB_FREE_SLOW, EV_SLAB_SLOWPATH, EV_ZEROED
 
 SHRINK_PROMOTE_MAX = 32
@@ -253,6 +255,8 @@ def slab_alloc_elsewhere(k: Any, s: Any, gfp: int, node: int, c: Any, orig_size:
         if not freelist:
             sl = new_slab(k, s, gfp, node)
             if not sl:
+                if not gfp & __GFP_NOWARN:
+                    tell(k, UP_SLAB_OOM, address(s), gfp, node, 0)
                 return 0
             if no_cpu_slab(k, s):
                 freelist = alloc_single_from_new_slab(k, s, sl, orig_size)

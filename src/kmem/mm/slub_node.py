@@ -51,6 +51,7 @@ from kmem.mm.mmzone import (
     mod_node_page_state,
     page_pgdat,
     page_to_nid,
+    priv,
     set_page_slab,
 )
 from kmem.mm.page_alloc import alloc_pages_node
@@ -227,6 +228,8 @@ def free_slab(k: Any, s: Any, sl: Any) -> None:
     p.private = 0
     account_slab(k, s, p, order, -1)
     count_vm_events(k, EV_SLAB_DISCARD, 1)
+    v = priv(k)
+    v.reclaimed_slab = v.reclaimed_slab + (1 << order)
     free_pages(k, p, order)
 
 

@@ -1,4 +1,6 @@
-"""Invariants B1 … B14 of the page allocator, as full scans (tests and `check`; never on a run's path)."""
+"""Invariants B1 … B14 of the page allocator, and L1 of the LRU lists, as full scans (tests and `check`; never on a
+run's path).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from kmem.abi.layout import enums
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import page, per_cpu_pages
+from kmem.mm.mmzone import page_to_nid, page_zonenum
 from kmem.mm.validate_memory import NO_TYPE, STRUCT_PAGE, BrokenList, Memory, Violation
 
 MAX_ORDER, PAGEBLOCK_ORDER, MIGRATE_TYPES, PCPTYPES, HIGHATOMIC = 11, 9, 5, 3, 3
 LARGEST, MOVABLE = MAX_ORDER - 1, 1
-PCP_LISTS = 14
+PCP_LISTS, NR_LRU_LISTS = 14, 5
 _CLEAN = "PG_locked PG_lru PG_active PG_reserved PG_private PG_private_2 PG_writeback".split()
 """Flags that no free page has."""
 LASTCPUPID_BYTE, UNMADE = 5, 0
@@ -356,4 +360,54 @@ def b14(b: Buddy) -> Iterator[Violation]:
 
 _ZONE_BITS = bytes(byte & 0xF8 for byte in range(256))
 
-PREDICATES: tuple[Callable[[Buddy], Iterator[Violation]], ...] = (b1, b2, b3, b4, b5, b6, b7, b11, b12, b13, b14)
+
+def l1(b: Buddy) -> Iterator[Violation]:
+    """A page has PG_lru exactly when it is on the list that its flags say, and is in use; counts equal lists."""
+    memory, k = b.memory, b.memory.k
+    table = enums(memory.ram.release)
+    node_base, zone_base = table["node_stat_item"]["NR_LRU_BASE"], table["zone_stat_item"]["NR_ZONE_LRU_BASE"]
+    isolated = table["node_stat_item"]["NR_ISOLATED_ANON"]
+    on_list, active, swapbacked, unevictable = (
+        memory.page_flags.bit(name) for name in ("PG_lru", "PG_active", "PG_swapbacked", "PG_unevictable")
+    )
+    listed: Counter[tuple[int, int, int]] = Counter()
+    on: set[int] = set()
+    link = memory.view.offset(page, "lru")
+    for node in range(k.nr_node_ids):
+        for lru in range(NR_LRU_LISTS):
+            head = u64(k.node_data[node].__lruvec.lists[lru]._addr)
+            try:
+                pages = [memory.pfn_of_page(at - link) for at in memory.links(head)]
+            except BrokenList as error:
+                yield Violation("L1", str(error))
+                continue
+            for pfn in pages:
+                if pfn < 0 or pfn in on:
+                    yield Violation("L1", f"node {node} list {lru}: pfn {pfn} is no page, or on two lists")
+                    continue
+                on.add(pfn)
+                p, flags = memory.view.page(pfn), memory.flags[pfn]
+                listed[node, page_zonenum(p), lru] += 1
+                kind = (flags >> active & 1) + (0 if flags >> swapbacked & 1 else 2)
+                right = (4 if flags >> unevictable & 1 else kind) == lru and page_to_nid(p) == node
+                if not right or not flags >> on_list & 1:
+                    yield Violation("L1", f"node {node} list {lru}: pfn {pfn} has flags {flags:#x}")
+                if b.state[pfn] != ALLOCATED or p._refcount < 1:
+                    yield Violation("L1", f"node {node} list {lru}: pfn {pfn} is not in use")
+    for pfn, flags in enumerate(memory.flags):
+        if flags >> on_list & 1 and pfn not in on:
+            yield Violation("L1", f"pfn {pfn} has PG_lru and is on no list")
+    for z in b.zones:
+        for lru in range(NR_LRU_LISTS):
+            counted, there = z.z.vm_stat[zone_base + lru], listed[int(z.z.node), z.index, lru]
+            if counted != there:
+                yield Violation("L1", f"{z.name} list {lru}: counted {counted}, {there} pages on it")
+    total = sum(listed.values())
+    counted = sum(int(k.vm_node_stat[node_base + lru]) for lru in range(NR_LRU_LISTS))
+    if counted != total:
+        yield Violation("L1", f"the node counters say {counted} pages on LRU lists, there are {total}")
+    if any(k.vm_node_stat[isolated + file] for file in range(2)):
+        yield Violation("L1", "pages count as isolated while nothing runs")
+
+
+PREDICATES: tuple[Callable[[Buddy], Iterator[Violation]], ...] = (b1, b2, b3, b4, b5, b6, b7, b11, b12, b13, b14, l1)

@@ -3,8 +3,8 @@
 The kernel adds up per-cpu differences now and then; the model counts at once, for the zone or node and for the whole
 machine, so every figure is current and no CPU ever holds a difference.
 
-What the model has no notion of stays 0, as on a kernel where it never happened: LRU lists and the page cache,
-writeback, swap, reclaim by scanning, compaction, huge pages, interleaving between nodes.
+What the model has no notion of stays 0, as on a kernel where it never happened: writeback, swap, huge pages,
+interleaving between nodes.
 """
 
 from __future__ import annotations
@@ -147,9 +147,11 @@ def global_dirty_limits(mm: Mm) -> tuple[int, int]:
 
 def _events(mm: Mm) -> dict[str, int]:
     """Those of ``enum vm_event_item`` that the model counts."""
-    counts = mm.view.kdata.vm_events
-    found = {"PGFREE": int(counts[EV_PGFREE]), "PGFAULT": int(counts[EV_PGFAULT])}
-    for index, zone in enumerate(release(mm.config.release).zones):
+    k, name = mm.view.kdata, mm.config.release
+    counts = k.vm_events
+    found = {item: int(k.vm_event_states[i]) for i, item in enumerate(items(name, "vm_event_item"))}
+    found |= {"PGFREE": int(counts[EV_PGFREE]), "PGFAULT": int(counts[EV_PGFAULT])}
+    for index, zone in enumerate(release(name).zones):
         found[f"PGALLOC_{zone.upper()}"] = int(counts[EV_PGALLOC + index])
     return found
 
