@@ -184,8 +184,8 @@ io_schedule schedule wake_up_process yield
 down down_interruptible down_killable down_timeout down_trylock up
 """,
     "shrinker": """
-free_prealloced_shrinker prealloc_shrinker register_shrinker register_shrinker_prepared shrink_control shrinker_list
-synchronize_shrinkers unregister_shrinker
+register_shrinker shrink_control shrinker_alloc shrinker_free shrinker_list shrinker_register synchronize_shrinkers
+unregister_shrinker
 """,
     "slab": """
 __kmalloc __kmalloc_cache_node_noprof __kmalloc_cache_noprof __kmalloc_large_node_noprof __kmalloc_large_noprof

@@ -14,10 +14,13 @@ from kmem.kapi.host import Host
 from kmem.kapi.lists import init_list_head
 from kmem.kapi.varargs import VaArgs
 
-SHRINKER_REGISTERED, SHRINKER_MEMCG_AWARE, SHRINKER_NUMA_AWARE = 1 << 0, 1 << 2, 1 << 3
+SHRINKER_REGISTERED = 1 << 0
+SHRINKER_ALLOCATED = 1 << 1
+"""Where the kernel allocates shrinkers itself, this bit says so, and the bits above it stand one higher."""
 SHRINK_STOP, SHRINK_EMPTY = (1 << 64) - 1, (1 << 64) - 2
 SHRINK_BATCH = 128
 GFP_KERNEL = 0xCC0
+DEFAULT_SEEKS = 2
 _SHRINK_CONTROL = 32
 """``struct shrink_control``: gfp_mask, nid, nr_to_scan, nr_scanned, memcg."""
 
@@ -49,9 +52,35 @@ class _Shrinker:
     def set_flags(self, flags: int) -> None:
         self.k.mem.set_u32(self.at("flags"), flags)
 
+    @property
+    def allocated_by_kernel(self) -> bool:
+        """Whether this release has ``shrinker_alloc()`` in place of ``register_shrinker()``."""
+        return "refcount" in self.layout.members
+
+    def bit(self, place: int) -> int:
+        return 1 << place + self.allocated_by_kernel
+
+    @property
+    def numa_aware(self) -> bool:
+        return self.flags & self.bit(1) != 0
+
+    @property
+    def memcg_aware(self) -> int:
+        return self.bit(2)
+
     def deferred(self, nid: int) -> int:
         """Where the work that was put off for a node is counted."""
-        return self.k.mem.u64(self.at("nr_deferred")) + 8 * (nid if self.flags & SHRINKER_NUMA_AWARE else 0)
+        return self.k.mem.u64(self.at("nr_deferred")) + 8 * (nid if self.numa_aware else 0)
+
+
+def _unlink(k: Host, s: _Shrinker) -> None:
+    """Take a registered shrinker from the list."""
+    following, before = k.mem.u64(s.at("list")), k.mem.u64(s.at("list") + 8)
+    k.mem.set_u64(before, following)
+    k.mem.set_u64(following + 8, before)
+    k.mem.set_u64(s.at("list"), 0xDEAD000000000100)
+    k.mem.set_u64(s.at("list") + 8, 0xDEAD000000000122)
+    s.set_flags(s.flags & ~SHRINKER_REGISTERED)
 
 
 def _head(k: Host) -> int:
@@ -64,39 +93,22 @@ def _head(k: Host) -> int:
 def _prealloc(k: Host, shrinker: int) -> int:
     """``__prealloc_shrinker()``."""
     s = _Shrinker(k, shrinker)
-    s.set_flags(s.flags & ~SHRINKER_MEMCG_AWARE)
-    nodes = k.mm.nr_node_ids() if s.flags & SHRINKER_NUMA_AWARE else 1
+    s.set_flags(s.flags & ~s.memcg_aware)
+    nodes = k.mm.nr_node_ids() if s.numa_aware else 1
     counters = k.mm.kmalloc(8 * nodes, GFP_KERNEL | 0x100, caller=k.caller)
     k.mem.set_u64(s.at("nr_deferred"), counters)
     return 0 if counters else -ENOMEM
 
 
-@export(NO_NAME)
-def prealloc_shrinker(k: Host, shrinker: int, fmt: int, args: VaArgs) -> int:
-    """``int prealloc_shrinker(struct shrinker *shrinker, const char *fmt, ...)``
-
-    mm/vmscan.c, 6.1. 0 or -ENOMEM.
-    """
-    return _prealloc(k, shrinker)
-
-
-@export(faithful)
-def free_prealloced_shrinker(k: Host, shrinker: int) -> None:
-    """``void free_prealloced_shrinker(struct shrinker *shrinker)``
-
-    mm/vmscan.c, 6.1.
-    """
+def _free_prealloced(k: Host, shrinker: int) -> None:
+    """``free_prealloced_shrinker()``."""
     s = _Shrinker(k, shrinker)
     k.mm.kfree(k.mem.u64(s.at("nr_deferred")))
     k.mem.set_u64(s.at("nr_deferred"), 0)
 
 
-@export(faithful)
-def register_shrinker_prepared(k: Host, shrinker: int) -> None:
-    """``void register_shrinker_prepared(struct shrinker *shrinker)``
-
-    mm/vmscan.c, 6.1.
-    """
+def _register_prepared(k: Host, shrinker: int) -> None:
+    """``register_shrinker_prepared()``: reclaim finds it from now on."""
     s, head = _Shrinker(k, shrinker), _head(k)
     entry, last = s.at("list"), k.mem.u64(head + 8)
     k.mem.set_u64(entry, head)
@@ -114,7 +126,7 @@ def register_shrinker(k: Host, shrinker: int, fmt: int, args: VaArgs) -> int:
     """
     error = _prealloc(k, shrinker)
     if not error:
-        register_shrinker_prepared(k, shrinker)
+        _register_prepared(k, shrinker)
     return error
 
 
@@ -127,13 +139,56 @@ def unregister_shrinker(k: Host, shrinker: int) -> None:
     s = _Shrinker(k, shrinker)
     if not s.flags & SHRINKER_REGISTERED:
         return
-    following, before = k.mem.u64(s.at("list")), k.mem.u64(s.at("list") + 8)
-    k.mem.set_u64(before, following)
-    k.mem.set_u64(following + 8, before)
-    k.mem.set_u64(s.at("list"), 0xDEAD000000000100)
-    k.mem.set_u64(s.at("list") + 8, 0xDEAD000000000122)
-    s.set_flags(s.flags & ~SHRINKER_REGISTERED)
-    free_prealloced_shrinker(k, shrinker)
+    _unlink(k, s)
+    _free_prealloced(k, shrinker)
+
+
+@export(NO_NAME)
+def shrinker_alloc(k: Host, flags: int, fmt: int, args: VaArgs) -> int:
+    """``struct shrinker *shrinker_alloc(unsigned int flags, const char *fmt, ...)``
+
+    mm/shrinker.c, 6.12. NULL without memory.
+    """
+    shrinker = k.mm.kmalloc(k.layout["shrinker"].size, GFP_KERNEL | 0x100, caller=k.caller)
+    if not shrinker:
+        return 0
+    s = _Shrinker(k, shrinker)
+    s.set_flags(flags | SHRINKER_ALLOCATED)
+    k.mem.set_u32(s.at("seeks"), DEFAULT_SEEKS)
+    if _prealloc(k, shrinker):
+        k.mm.kfree(shrinker)
+        return 0
+    return shrinker
+
+
+@export(faithful)
+def shrinker_register(k: Host, shrinker: int) -> None:
+    """``void shrinker_register(struct shrinker *shrinker)``
+
+    mm/shrinker.c, 6.12. From now on reclaim asks it for objects. One that ``shrinker_alloc()`` did not give is
+    refused with a message.
+    """
+    s = _Shrinker(k, shrinker)
+    if not s.flags & SHRINKER_ALLOCATED:
+        k.log.printk("Must use shrinker_alloc() to dynamically allocate the shrinker\n", 4)
+        return
+    _register_prepared(k, shrinker)
+    k.mem.set_u32(s.at("refcount"), 1)
+
+
+@export(simplified("freed at once: no grace period passes while reclaim looks at it"))
+def shrinker_free(k: Host, shrinker: int) -> None:
+    """``void shrinker_free(struct shrinker *shrinker)``
+
+    mm/shrinker.c, 6.12. NULL, and one that was never registered, are allowed.
+    """
+    if not shrinker:
+        return
+    s = _Shrinker(k, shrinker)
+    if s.flags & SHRINKER_REGISTERED:
+        _unlink(k, s)
+    _free_prealloced(k, shrinker)
+    k.mm.kfree(shrinker)
 
 
 @export(faithful)

@@ -52,11 +52,41 @@ static unsigned long scan(struct shrinker *shrinker, struct shrink_control *sc)
 	return freed;
 }
 
+#ifdef SHRINKER_ALLOCATED
+static struct shrinker *shrinker;
+
+static int start(void)
+{
+	shrinker = shrinker_alloc(0, "shrink-test");
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	shrinker_register(shrinker);
+	return 0;
+}
+
+static void stop(void)
+{
+	shrinker_free(shrinker);
+}
+#else
 static struct shrinker shrinker = {
 	.count_objects = count,
 	.scan_objects = scan,
 	.seeks = DEFAULT_SEEKS,
 };
+
+static int start(void)
+{
+	return register_shrinker(&shrinker, "shrink-test");
+}
+
+static void stop(void)
+{
+	unregister_shrinker(&shrinker);
+}
+#endif
 
 static void drop(struct list_head *list)
 {
@@ -81,7 +111,7 @@ static int __init shrink_init(void)
 		list_add(&page->lru, &cache);
 		cached++;
 	}
-	err = register_shrinker(&shrinker, "shrink-test");
+	err = start();
 	if (err)
 		return err;
 	while (got < wanted) {
@@ -99,7 +129,7 @@ static int __init shrink_init(void)
 
 static void __exit shrink_exit(void)
 {
-	unregister_shrinker(&shrinker);
+	stop();
 	drop(&cache);
 }
 
