@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,21 +13,38 @@ import pytest
 
 import kmem
 from kmem.abi.address import MODULES_VADDR, PAGE_OFFSET, VMEMMAP_START
+from kmem.abi.data import releases
 from kmem.abi.gfp import GFP_KERNEL
 from kmem.kernel import Kernel
+from kmem.mm.config import CONFIGS
 from kmem.mm.mm_types import kmem_cache_cpu
 from kmem.mm.validate_memory import Memory
 from kmem.mm.validate_slub import Slub
 from kmem.modules.debugger import open_core
 from kmem.modules.vmcoreinfo import dump_core
 
-pytest.importorskip("drgn", reason="drgn is not installed: pip install 'kmem[drgn]'")
+pytest.importorskip("drgn", reason="drgn is not installed: ./dev setup")
 
 import drgn.helpers.linux as linux
 
 OPERATIONS = 10_000
 SIZES = (8, 24, 64, 96, 100, 192, 256, 500, 1024, 2048, 3000, 4096, 8192, 20000)
 COMP = 0x40000
+OFTEN = {
+    "kmalloc": 34,
+    "kfree": 24,
+    "kmem_cache_alloc": 14,
+    "kmem_cache_free": 12,
+    "kmem_cache_create": 1.5,
+    "kmem_cache_destroy": 1.5,
+    "alloc_pages": 4,
+    "free_pages": 3.5,
+    "vmalloc": 2.5,
+    "vfree": 2,
+    "vmap": 1.5,
+    "vunmap": 1.5,
+}
+"""How often each operation is drawn."""
 
 
 @dataclass
@@ -39,55 +57,84 @@ class Machine:
     objects: list[tuple[int, int]] = field(default_factory=list)
     pages: list[tuple[int, int]] = field(default_factory=list)
     vmalloc: list[int] = field(default_factory=list)
+    vmap: list[int] = field(default_factory=list)
+    mapped: list[int] = field(default_factory=list)
     caches: list[int] = field(default_factory=list)
+    short_lived: list[tuple[int, list[int]]] = field(default_factory=list)
     modules: list[int] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
 
     def operate(self, random: Random) -> None:
         """One random call of the mm."""
         mm = self.k.mm
         cpu = random.randrange(2)
         mm.moment = lambda: (0, 0, 0, cpu, 0)
-        what = random.random()
-        if what < 0.35:
+        what = random.choices(tuple(OFTEN), tuple(OFTEN.values()))[0]
+        self.done[what] += self.step(what, random)
+
+    def step(self, what: str, random: Random) -> bool:
+        """Do *what*; False if there is nothing to do it to."""
+        mm = self.k.mm
+        if what == "kmalloc":
             self.kmalloc.append(mm.kmalloc(random.choice(SIZES)))
-        elif what < 0.6 and self.kmalloc:
-            self.free(self.kmalloc, random, mm.kfree)
-        elif what < 0.75:
+        elif what == "kfree" and self.kmalloc:
+            mm.kfree(taken(self.kmalloc, random))
+        elif what == "kmem_cache_alloc":
             cache = random.choice(self.caches)
             self.objects.append((cache, mm.kmem_cache_alloc(cache)))
-        elif what < 0.88 and self.objects:
-            cache, p = self.objects.pop(random.randrange(len(self.objects)))
-            mm.kmem_cache_free(cache, p)
-        elif what < 0.92:
+        elif what == "kmem_cache_free" and self.objects:
+            mm.kmem_cache_free(*taken(self.objects, random))
+        elif what == "kmem_cache_create" and len(self.short_lived) < 4:
+            cache = mm.kmem_cache_create(f"short_{sum(self.done.values())}", random.randrange(8, 2000), 8, 0)
+            self.short_lived.append((cache, [mm.kmem_cache_alloc(cache) for _ in range(random.randrange(20))]))
+        elif what == "kmem_cache_destroy" and self.short_lived:
+            cache, objects = taken(self.short_lived, random)
+            for p in objects:
+                mm.kmem_cache_free(cache, p)
+            mm.kmem_cache_destroy(cache)
+        elif what == "alloc_pages":
             order = random.randrange(4)
             self.pages.append((mm.alloc_pages(GFP_KERNEL | COMP, order), order))
-        elif what < 0.96 and self.pages:
-            page, order = self.pages.pop(random.randrange(len(self.pages)))
-            mm.free_pages(page, order)
-        elif what < 0.985 and len(self.vmalloc) < 60:
+        elif what == "free_pages" and self.pages:
+            mm.free_pages(*taken(self.pages, random))
+        elif what == "vmalloc" and len(self.vmalloc) < 60:
             self.vmalloc.append(mm.vmalloc(random.randrange(1, 100_000)))
-        elif self.vmalloc:
-            self.free(self.vmalloc, random, mm.vfree)
+        elif what == "vfree" and self.vmalloc:
+            mm.vfree(taken(self.vmalloc, random))
+        elif what == "vmap" and len(self.vmap) < 20:
+            self.vmap.append(mm.vmap(random.sample(self.mapped, random.randrange(1, 17))))
+        elif what == "vunmap" and self.vmap:
+            mm.vunmap(taken(self.vmap, random))
+        else:
+            return False
+        return True
 
-    @staticmethod
-    def free(live: list[int], random: Random, call: Any) -> None:
-        call(live.pop(random.randrange(len(live))))
+
+def taken(live: list[Any], random: Random) -> Any:
+    """One of *live*, and no longer one of them."""
+    return live.pop(random.randrange(len(live)))
 
 
-@pytest.fixture(scope="module", params=["plain", "debian", "debug"])
+@pytest.fixture(
+    scope="module",
+    params=[(release, config) for release in releases() for config in CONFIGS],
+    ids=lambda chosen: "-".join(chosen),
+)
 def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine after 10,000 random operations on two CPUs, and drgn on its core."""
-    with kmem.boot(config=request.param, ram="128M", seed=1) as k:
+    release, config = request.param
+    with kmem.boot(release=release, config=config, ram="128M", seed=1) as k:
         m = Machine(k)
-        random = Random(f"drgn {request.param}")
+        random = Random(f"drgn {config}")
         m.caches = [k.mm.kmem_cache_create(f"drgn_{size}", size, 0, 0) for size in (40, 333, 1500)]
         m.modules = [k.mm.core.k_module_alloc(random.randrange(1, 60_000)) for _ in range(5)]
-        for _ in range(OPERATIONS):
+        m.mapped = [k.mm.alloc_pages(GFP_KERNEL, 0) for _ in range(64)]
+        while m.done.total() < OPERATIONS:
             m.operate(random)
-        assert all(m.kmalloc)
-        assert all(p for _, p in m.objects)
-        assert all(m.vmalloc)
-        assert all(m.modules)
+        assert all(m.done[what] > 100 for what in OFTEN), m.done
+        for live in (m.kmalloc, m.vmalloc, m.vmap, m.modules, [p for p, _ in m.pages], [p for _, p in m.objects]):
+            assert live
+            assert all(live)
         core = tmp_path_factory.mktemp("drgn") / "core"
         before = k.mm.ram.hash()
         dump_core(core, k.mm, k.kallsyms)

@@ -17,12 +17,14 @@ from typing import Any
 
 from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, PAGE_SHIFT, PMD_SHIFT, START_KERNEL_MAP, VMEMMAP_START
 from kmem.abi.layout import enums, layout
+from kmem.abi.page_flags import PGTY_SLAB
 from kmem.abi.release import release
 from kmem.lib.cstruct import Field
 from kmem.machine.coredump import Extra, Note, Window, write_core
 from kmem.mm.api import Mm
 from kmem.mm.boot import IMAGE_PHYS, IMAGE_SIZE
 from kmem.mm.mm_types import KDATA_ADDRESS, kdata
+from kmem.mm.mmzone import MAX_ORDER
 from kmem.modules.kallsyms import Kallsyms
 
 EXTRA_ADDRESS = 0xFFFFFFFFBF000000
@@ -197,15 +199,18 @@ def vmcoreinfo(mm: Mm, variables: Variables) -> str:
     for name in ("swapper_pg_dir", "node_data", "mem_section", "vmap_area_list"):
         lines.append(f"SYMBOL({name})={variables[name][0]:x}")
     lines += [f"SYMBOL(_stext)={KERNEL_TEXT:x}", f"SYMBOL(init_top_pgt)={variables['swapper_pg_dir'][0]:x}"]
-    lines += [f"LENGTH(mem_section)={_section_roots(facts)}", f"LENGTH(zone.free_area)={facts['MAX_ORDER']}"]
+    lines += [f"LENGTH(mem_section)={_section_roots(facts)}", f"LENGTH(zone.free_area)={MAX_ORDER}"]
     lines.append(f"LENGTH(node_data)={facts['MAX_NUMNODES']}")
     lines += [f"SIZE({name})={structs[name].size}" for name in _SIZES]
     for path in _OFFSETS:
         name, _, member = path.partition(".")
-        lines.append(f"OFFSET({path})={structs[name].offset(member)}")
+        if member in structs[name].members:
+            lines.append(f"OFFSET({path})={structs[name].offset(member)}")
     for name in ("SECTION_SIZE_BITS", "MAX_PHYSMEM_BITS"):
         lines.append(f"NUMBER({name})={facts[name]}")
-    lines += [f"NUMBER({name})={flags[name]}" for name in _FLAGS]
+    lines += [f"NUMBER({name})={flags[name]}" for name in _FLAGS if name in flags]
+    if "PG_slab" not in flags:
+        lines.append(f"NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)={(PGTY_SLAB << 24) - (1 << 32)}")
     lines += [
         "NUMBER(NR_FREE_PAGES)=0",
         "NUMBER(phys_base)=0",
