@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,7 +152,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         watch.check("at the end")
     clock.lap("exit")
     if not died and ended != "none":
-        _report_leaks(kernel)
+        report_leaks(kernel, kernel.leaks.made)
     findings = [finding.to_json() for finding in kernel.findings]
     for shown, finding in zip(findings, kernel.findings, strict=True):
         shown["text"] = list(finding.text)
@@ -188,10 +189,12 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
     return result
 
 
-def _report_leaks(kernel: Kernel) -> None:
-    """One finding for each call site that left something behind."""
+def report_leaks(kernel: Kernel, made: Sequence[Allocation]) -> None:
+    """One finding for each call site that left something of what was *made* behind."""
     sites: dict[int, list[Allocation]] = defaultdict(list)
-    for allocation in kernel.leaks.live():
+    for allocation in made:
+        if not allocation.live:
+            continue
         sites[allocation.event.call_site].append(allocation)
     for left in sites.values():
         first = left[0]
