@@ -19,6 +19,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "release", nargs="?", choices=options.releases(), help="the kernel release to fetch headers for"
     )
+    result.add_argument(
+        "--modules",
+        action="store_true",
+        help="the modules of the release's kernel instead (70 MB), to be tried by kmem survey",
+    )
     return result
 
 
@@ -28,6 +33,12 @@ def main(words: list[str]) -> int:
 
     from kmem.modules.headers import find, require
 
+    if args.modules:
+        from kmem.modules.kernel_package import require_modules
+
+        release = args.release or options.RELEASE
+        print(require_modules(release, progress=lambda text: print(f"headers: {text}", file=sys.stderr)))
+        return 0
     if args.release is None:
         for release in options.releases():
             found = find(release)

@@ -43,8 +43,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str]) -> int:
-    """Try the modules and report. 4 if kmem failed for one of them, 3 if one called what kmem does not have, else 0: the
-    survey looks at kmem, not at the modules.
+    """Try the modules and report.
+
+    4 if kmem failed for one of them, 3 if one called what kmem does not have, else 0: this looks at kmem, not at them.
     """
     args = parser().parse_args(words)
 

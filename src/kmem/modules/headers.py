@@ -125,10 +125,10 @@ def fetch(release: str = "6.1", version: str | None = None, *, progress: Progres
         downloads.mkdir()
         tree.mkdir()
         progress(f"downloading {', '.join(packages)}")
-        _run(["apt-get", "download", *packages], release, cwd=downloads)
+        run_tool(["apt-get", "download", *packages], release, cwd=downloads)
         for archive in sorted(downloads.glob("*.deb")):
             progress(f"unpacking {archive.name}")
-            _run(["dpkg-deb", "-x", str(archive), str(tree)], release)
+            run_tool(["dpkg-deb", "-x", str(archive), str(tree)], release)
         build = Path("usr/src", package)
         relocate(tree, build, final)
         if read_version(tree / build) is None:
@@ -161,7 +161,7 @@ def relocate(tree: Path, build: Path, final: Path) -> None:
 def _choose(release: str, version: str | None) -> str:
     """The package to fetch: of kernel *version* if apt knows it, else the newest of *release*."""
     pattern = f"^linux-headers-{re.escape(release)}[.][0-9A-Za-z.+~-]*{FLAVOUR}$"
-    text = _run(["apt-cache", "search", "--names-only", pattern], release)
+    text = run_tool(["apt-cache", "search", "--names-only", pattern], release)
     names = [line.split(" ")[0] for line in text.splitlines() if line.startswith("linux-headers-")]
     names = [name for name in names if series_of(name.removeprefix("linux-headers-")) == (release, FLAVOUR)]
     if not names:
@@ -176,13 +176,14 @@ def _choose(release: str, version: str | None) -> str:
 
 def _needed(package: str) -> list[str]:
     """The packages that *package* needs for building: the common headers and kbuild's programs."""
-    text = _run(["apt-cache", "show", "--no-all-versions", package], package)
+    text = run_tool(["apt-cache", "show", "--no-all-versions", package], package)
     depends = next((line[8:] for line in text.splitlines() if line.startswith("Depends:")), "")
     names = [entry.strip().split(" ")[0] for entry in depends.split(",")]
     return [name for name in names if name.startswith(("linux-headers-", "linux-kbuild-"))]
 
 
-def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> str:
+def run_tool(command: Sequence[str], what: str, cwd: Path | None = None) -> str:
+    """Run a packaging tool; what it prints. HeadersMissing, about *what*, when it fails."""
     try:
         done = subprocess.run(
             command, cwd=cwd, env=dict(os.environ, LC_ALL="C"), stdin=subprocess.DEVNULL, capture_output=True,

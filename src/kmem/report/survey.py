@@ -58,20 +58,23 @@ def _ranked(found: Counter[str]) -> list[tuple[str, int]]:
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
 
-def survey_text(
-    rows: Sequence[Row], compared: Mapping[str, Any] | None, ink: Ink, *, everything: bool = False
-) -> str:
+def survey_text(rows: Sequence[Row], compared: Mapping[str, Any] | None, ink: Ink, *, everything: bool = False) -> str:
     """The report for a person; the rows that are well only if *everything* is asked for."""
     number = counts(rows)
     lines = [ink("bold", f"{plural(number['modules'], 'module')}, {number['load']} load")]
-    lines += [f"  {ink(_STYLES.get(name, 'dim'), f'{number[name]:5} {name:11}')}  {text}"
-              for name, text in STATUSES.items() if number[name]]
+    lines += [
+        f"  {ink(_STYLES.get(name, 'dim'), f'{number[name]:5} {name:11}')}  {text}"
+        for name, text in STATUSES.items()
+        if number[name]
+    ]
     shown = [row for row in rows if everything or row["status"] not in ("ok", "error")]
     if shown:
         head = ("module", "status", "init", "exit", "stopped by, or found")
         lines += ["", *table(head, [_cells(row) for row in shown])]
-    for title, ranked in (("functions that stopped modules", stoppers(rows)),
-                          ("functions that modules link to and kmem does not have", unknown(rows))):
+    for title, ranked in (
+        ("functions that stopped modules", stoppers(rows)),
+        ("functions that modules link to and kmem does not have", unknown(rows)),
+    ):
         if ranked:
             lines += ["", ink("bold", f"{title}: {len(ranked)}")]
             lines += [f"  {count:5}  {symbol}" for symbol, count in ranked[:SHOWN]]
