@@ -24,7 +24,7 @@ def test_help_lists_every_command(kmem: Kmem) -> None:
 
 
 def test_each_command_file_is_listed_and_describes_itself() -> None:
-    helpers = {"__init__", "main", "options", "isolate"}
+    helpers = {"__init__", "main", "options", "isolate", "forkserver"}
     files = {p.stem for p in Path(cli.__file__).parent.glob("*.py")} - helpers
     assert files == set(cli.COMMANDS)
 

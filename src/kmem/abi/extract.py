@@ -35,6 +35,16 @@ _STRUCTS = """
     kobject kref kset kobj_type attribute resource device device_driver bus_type class
     device_private platform_device platform_driver devres devres_node devres_group dma_page scatterlist sg_table
     file_operations file inode cdev miscdevice seq_file xarray idr ida
+    subsys_private driver_private klist klist_node class_interface attribute_container transport_class
+    platform_device_info platform_device_id attribute_group
+    pci_driver pci_dev pci_bus pci_device_id pci_dynids i2c_driver i2c_adapter i2c_client spi_driver spi_mem_driver
+    serio_driver acpi_driver pnp_driver pnp_card_driver auxiliary_driver serdev_device_driver coreboot_driver
+    dax_device_driver cxl_driver
+    blocking_notifier_head atomic_notifier_head raw_notifier_head srcu_notifier_head
+    pernet_operations net_generic genl_family ctl_table_header ctl_table proto rtnl_link_ops
+    crypto_alg crypto_template shash_alg crypto_shash crypto_tfm crypto_instance
+    file_system_type tty_driver input_handler led_trigger x86_cpu_id cpuinfo_x86 dmi_system_id dmi_strmatch
+    backing_dev_info
 """
 STRUCTS = tuple(_STRUCTS.split())
 

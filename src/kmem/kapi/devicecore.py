@@ -1,23 +1,27 @@
-"""Devices that come and go (drivers/base/core.c, drivers/base/platform.c), 6.1: enough to own resources.
+"""Devices that come and go (drivers/base/core.c), 6.1.
 
 A device is a reference-counted object; what it owns (`kmem.kapi.devres`) is given back when it is taken out, or with
-its last reference. Simplified: there are no drivers to bind, no sysfs and no uevents.
+its last reference. One that is on a bus finds its driver there (`kmem.kapi.bus`). Simplified: no sysfs and no uevents.
 """
 
 from __future__ import annotations
 
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
+from kmem.kapi import klists
+from kmem.kapi.bus import bus_add_device, bus_remove_device, class_devices, find, subsys
 from kmem.kapi.devres import release_all
-from kmem.kapi.errno import EINVAL, ENOMEM
+from kmem.kapi.errno import EINVAL, ENODEV, ENOMEM
 from kmem.kapi.export import data, export, simplified
-from kmem.kapi.host import Call, Guest, Host
+from kmem.kapi.fields import at, get, put
+from kmem.kapi.host import Call, Guest, Host, s32
 from kmem.kapi.kobject import kobject_get, kobject_init, kobject_put
 from kmem.kapi.lists import init_list_head
+from kmem.kapi.printk import FORMAT_LIMIT
+from kmem.kapi.varargs import VaArgs
+from kmem.kapi.vsprintf import vsnprintf
 
 MASK64 = (1 << 64) - 1
-DMA32_MASK = (1 << 32) - 1
-PLATFORM_DEVID_NONE, PLATFORM_DEVID_AUTO = -1, -2
-_NO_DRIVERS = simplified("no driver is bound to the device, and there is no sysfs")
+_NO_DRIVERS = simplified("no sysfs and no uevents")
 
 
 def _ktype(k: Host) -> bytes:
@@ -29,13 +33,6 @@ def _ktype(k: Host) -> bytes:
 
 
 data("device_ktype", 64, _ktype, doc="The type of devices' kobjects, drivers/base/core.c.", private=True)
-data(
-    "platform_device_id",
-    4,
-    align=4,
-    doc="The next automatic number of platform devices. The model's own.",
-    private=True,
-)
 
 
 def _at(k: Host, dev: int, member: str) -> int:
@@ -50,7 +47,7 @@ def _named(k: Host, dev: int) -> bool:
     return bool(k.mem.u64(_kobj(k, dev) + k.layout["kobject"].offset("name")))
 
 
-def _set_name(k: Host, dev: int, name: bytes) -> int:
+def set_name_text(k: Host, dev: int, name: bytes) -> int:
     """``dev_set_name()``: 0 or -ENOMEM."""
     raw = name.replace(b"/", b"!") + b"\0"
     copy = k.mm.kmalloc(len(raw), GFP_KERNEL, -1, k.caller)
@@ -71,13 +68,16 @@ def device_release(k: Host, kobj: int) -> Guest:
     dev = kobj - k.layout["device"].offset("kobj")
     yield from release_all(k, dev)
     release = k.mem.u64(_at(k, dev, "release"))
+    private = get(k, "device", dev, "p")
     for owner, struct, member in (("type", "device_type", "release"), ("class", "class", "dev_release")):
         pointer = k.mem.u64(_at(k, dev, owner))
         if not release and pointer and struct in k.layout.structs:
             release = k.mem.u64(pointer + k.layout[struct].offset(member))
     if release:
         yield Call(release, (dev,))
+        k.mm.kfree(private)
         return 0
+    k.mm.kfree(private)
     name = k.mem.cstr(k.mem.u64(kobj + k.layout["kobject"].offset("name"))).decode("utf-8", "backslashreplace")
     text = "does not have a release() function, it is broken and must be fixed. See Documentation/core-api/kobject.rst."
     k.warn("drivers/base/core.c", 2344, "device_release", f"Device '{name}' {text}\n")
@@ -96,43 +96,92 @@ def device_initialize(k: Host, dev: int) -> None:
     k.mem.set_u32(_at(k, dev, "devres_lock"), 0)
 
 
+def _class_interfaces(k: Host, dev: int, member: str) -> Guest:
+    """Tell the interfaces of the device's class (`kmem.kapi.classes`) that it comes or goes."""
+    cls = get(k, "device", dev, "class")
+    private = subsys(k, "class", cls) if cls else 0
+    if private:
+        from kmem.kapi.classes import interfaces
+
+        for interface in interfaces(k, cls):
+            callback = get(k, "class_interface", interface, member)
+            if callback:
+                yield Call(callback, (dev, interface))
+    return 0
+
+
 @export(_NO_DRIVERS)
-def device_add(k: Host, dev: int) -> int:
+def device_add(k: Host, dev: int) -> Guest:
     """``int device_add(struct device *dev)``
 
-    drivers/base/core.c, 6.1. 0, or -EINVAL for a device without a name.
+    drivers/base/core.c, 6.1. 0, or -EINVAL for a device without a name or on a bus that is not registered.
     """
     if not dev:
         return -EINVAL
+    if not get(k, "device", dev, "p"):
+        private = k.mm.kmalloc(k.layout["device_private"].size, GFP_KERNEL | __GFP_ZERO, -1, k.caller)
+        if not private:
+            return -ENOMEM
+        put(k, "device_private", private, "device", dev)
+        put(k, "device", dev, "p", private)
     initial = k.mem.u64(_at(k, dev, "init_name"))
     if initial:
-        if _set_name(k, dev, k.mem.cstr(initial)):
+        if set_name_text(k, dev, k.mem.cstr(initial)):
             return -ENOMEM
         k.mem.set_u64(_at(k, dev, "init_name"), 0)
+    bus = get(k, "device", dev, "bus")
+    prefix = k.mem.u64(bus + k.layout["bus_type"].offset("dev_name")) if bus else 0
+    if (
+        not _named(k, dev)
+        and prefix
+        and set_name_text(k, dev, k.mem.cstr(prefix) + b"%d" % get(k, "device", dev, "id"))
+    ):
+        return -ENOMEM
     if not _named(k, dev):
         return -EINVAL
     parent = k.mem.u64(_at(k, dev, "parent"))
     if parent:
         kobject_get(k, _kobj(k, parent))
+    kobject_get(k, _kobj(k, dev))
+    error: int = yield from bus_add_device(k, dev)
+    if error:
+        if parent:
+            yield from kobject_put(k, _kobj(k, parent))
+        yield from kobject_put(k, _kobj(k, dev))
+        return error
+    cls = get(k, "device", dev, "class")
+    private = subsys(k, "class", cls) if cls else 0
+    if private:
+        node = at(k, "device_private", get(k, "device", dev, "p"), "knode_class")
+        klists.add_tail(k, node, at(k, "subsys_private", private, "klist_devices"))
+        yield from _class_interfaces(k, dev, "add_dev")
+    yield from kobject_put(k, _kobj(k, dev))
     return 0
 
 
 @export(_NO_DRIVERS)
-def device_register(k: Host, dev: int) -> int:
+def device_register(k: Host, dev: int) -> Guest:
     """``int device_register(struct device *dev)``
 
     drivers/base/core.c, 6.1.
     """
     device_initialize(k, dev)
-    return device_add(k, dev)
+    return (yield from device_add(k, dev))
 
 
 @export(_NO_DRIVERS)
 def device_del(k: Host, dev: int) -> Guest:
     """``void device_del(struct device *dev)``
 
-    drivers/base/core.c, 6.1. Gives back what the device owns, and the reference to its parent.
+    drivers/base/core.c, 6.1. Takes it off its bus and class, gives back what it owns, and the reference to its parent.
     """
+    if get(k, "device", dev, "class"):
+        yield from _class_interfaces(k, dev, "remove_dev")
+        private = get(k, "device", dev, "p")
+        if private:
+            klists.remove(k, at(k, "device_private", private, "knode_class"))
+    if get(k, "device", dev, "bus"):
+        yield from bus_remove_device(k, dev)
     yield from release_all(k, dev)
     parent = k.mem.u64(_at(k, dev, "parent"))
     if parent:
@@ -193,10 +242,10 @@ def __root_device_register(k: Host, name: int, owner: int) -> Guest:
     if not dev:
         return -ENOMEM & MASK64
     k.mem.set_u64(_at(k, dev, "release"), k.address_of("root_device_release"))
-    if _set_name(k, dev, k.mem.cstr(name)):
+    if set_name_text(k, dev, k.mem.cstr(name)):
         k.mm.kfree(dev)
         return -ENOMEM & MASK64
-    error = device_register(k, dev)
+    error = yield from device_register(k, dev)
     if error:
         yield from put_device(k, dev)
         return error & MASK64
@@ -214,118 +263,104 @@ def root_device_unregister(k: Host, dev: int) -> Guest:
     return 0
 
 
-# platform devices
-
-
-def _dev(k: Host, pdev: int) -> int:
-    return pdev + k.layout["platform_device"].offset("dev")
-
-
-def _field(k: Host, pdev: int, member: str) -> int:
-    return pdev + k.layout["platform_device"].offset(member)
-
-
-def _setup_dma(k: Host, pdev: int) -> None:
-    """``setup_pdev_dma_masks()``."""
-    dev = _dev(k, pdev)
-    if not k.mem.u64(_at(k, dev, "coherent_dma_mask")):
-        k.mem.set_u64(_at(k, dev, "coherent_dma_mask"), DMA32_MASK)
-    if not k.mem.u64(_at(k, dev, "dma_mask")):
-        k.mem.set_u64(_field(k, pdev, "platform_dma_mask"), DMA32_MASK)
-        k.mem.set_u64(_at(k, dev, "dma_mask"), _field(k, pdev, "platform_dma_mask"))
+# devices of a class
 
 
 @export(_NO_DRIVERS, private=True)
-def platform_device_release(k: Host, dev: int) -> None:
-    """``void platform_device_release(struct device *dev)``
+def device_create_release(k: Host, dev: int) -> None:
+    """``void device_create_release(struct device *dev)``
 
-    drivers/base/platform.c, 6.1. Frees what platform_device_alloc() made.
+    drivers/base/core.c, 6.1.
     """
-    pdev = dev - k.layout["platform_device"].offset("dev")
-    k.mm.kfree(k.mem.u64(_at(k, dev, "platform_data")))
-    k.mm.kfree(k.mem.u64(_field(k, pdev, "resource")))
-    k.mm.kfree(pdev)
+    k.mm.kfree(dev)
+
+
+def create(k: Host, cls: int, parent: int, devt: int, drvdata: int, name: bytes, groups: int = 0) -> Guest:
+    """``device_create_groups_vargs()``: the device, or an error pointer."""
+    if not cls or cls >= MASK64 - 4095:
+        return -ENODEV & MASK64
+    dev = k.mm.kmalloc(k.layout["device"].size, GFP_KERNEL | __GFP_ZERO, -1, k.caller)
+    if not dev:
+        return -ENOMEM & MASK64
+    device_initialize(k, dev)
+    for member, value in (("devt", devt), ("class", cls), ("parent", parent), ("groups", groups)):
+        put(k, "device", dev, member, value)
+    put(k, "device", dev, "release", k.address_of("device_create_release"))
+    put(k, "device", dev, "driver_data", drvdata)
+    error = set_name_text(k, dev, name) or s32((yield from device_add(k, dev)))
+    if error:
+        yield from put_device(k, dev)
+        return error & MASK64
+    return dev
 
 
 @export(_NO_DRIVERS)
-def platform_device_alloc(k: Host, name: int, id: int) -> int:
-    """``struct platform_device *platform_device_alloc(const char *name, int id)``
+def device_create(k: Host, cls: int, parent: int, devt: int, drvdata: int, fmt: int, args: VaArgs) -> Guest:
+    """``struct device *device_create(struct class *class, struct device *parent, dev_t devt, void *drvdata,
+    const char *fmt, ...)``
 
-    drivers/base/platform.c, 6.1.
+    drivers/base/core.c, 6.1. An error pointer on failure.
     """
-    text = k.mem.cstr(name) + b"\0"
-    size = k.layout["platform_device"].size
-    pdev = k.mm.kmalloc(size + len(text), GFP_KERNEL | __GFP_ZERO, -1, k.caller)
-    if pdev:
-        k.mem.write(pdev + size, text)
-        k.mem.set_u64(_field(k, pdev, "name"), pdev + size)
-        k.mem.set_u32(_field(k, pdev, "id"), id & 0xFFFFFFFF)
-        device_initialize(k, _dev(k, pdev))
-        k.mem.set_u64(_at(k, _dev(k, pdev), "release"), k.address_of("platform_device_release"))
-        _setup_dma(k, pdev)
-    return pdev
+    name = vsnprintf(k, k.mem.cstr(fmt, FORMAT_LIMIT), args)
+    return (yield from create(k, cls, parent, devt, drvdata, name))
 
 
 @export(_NO_DRIVERS)
-def platform_device_add(k: Host, pdev: int) -> int:
-    """``int platform_device_add(struct platform_device *pdev)``
+def device_create_with_groups(
+    k: Host, cls: int, parent: int, devt: int, drvdata: int, groups: int, fmt: int, args: VaArgs
+) -> Guest:
+    """``struct device *device_create_with_groups(struct class *class, struct device *parent, dev_t devt, void *drvdata,
+    const struct attribute_group **groups, const char *fmt, ...)``
 
-    drivers/base/platform.c, 6.1. Named ``name``, ``name.id`` or ``name.N.auto``.
+    drivers/base/core.c, 6.1. An error pointer on failure.
     """
-    if not pdev:
-        return -EINVAL
-    name, number = k.mem.cstr(k.mem.u64(_field(k, pdev, "name"))), k.mem.s32(_field(k, pdev, "id"))
-    if number == PLATFORM_DEVID_AUTO:
-        counter = k.address_of("platform_device_id")
-        number = k.mem.u32(counter)
-        k.mem.set_u32(counter, number + 1)
-        k.mem.set_u32(_field(k, pdev, "id"), number)
-        k.mem.set_u8(_field(k, pdev, "id_auto"), 1)
-        name += b".%d.auto" % number
-    elif number != PLATFORM_DEVID_NONE:
-        name += b".%d" % number
-    return _set_name(k, _dev(k, pdev), name) or device_add(k, _dev(k, pdev))
+    name = vsnprintf(k, k.mem.cstr(fmt, FORMAT_LIMIT), args)
+    return (yield from create(k, cls, parent, devt, drvdata, name, groups))
 
 
 @export(_NO_DRIVERS)
-def platform_device_register(k: Host, pdev: int) -> int:
-    """``int platform_device_register(struct platform_device *pdev)``
+def device_destroy(k: Host, cls: int, devt: int) -> Guest:
+    """``void device_destroy(struct class *class, dev_t devt)``
 
-    drivers/base/platform.c, 6.1.
+    drivers/base/core.c, 6.1.
     """
-    device_initialize(k, _dev(k, pdev))
-    _setup_dma(k, pdev)
-    return platform_device_add(k, pdev)
-
-
-@export(_NO_DRIVERS)
-def platform_device_del(k: Host, pdev: int) -> Guest:
-    """``void platform_device_del(struct platform_device *pdev)``
-
-    drivers/base/platform.c, 6.1.
-    """
-    if pdev:
-        yield from device_del(k, _dev(k, pdev))
+    for dev in class_devices(k, cls):
+        if get(k, "device", dev, "devt") == devt:
+            yield from device_unregister(k, dev)
+            break
     return 0
 
 
-@export(_NO_DRIVERS)
-def platform_device_put(k: Host, pdev: int) -> Guest:
-    """``void platform_device_put(struct platform_device *pdev)``
+def children(k: Host, parent: int) -> list[int]:
+    """Devices on buses and in classes whose parent is *parent*."""
+    from kmem.kapi import registry
+    from kmem.kapi.bus import bus_devices
 
-    drivers/base/platform.c, 6.1.
+    found: dict[int, None] = {}
+    for kind, devices in (("bus_type", bus_devices), ("class", class_devices)):
+        for private in registry.things(k, kind):
+            owner = get(k, "subsys_private", private, "bus" if kind == "bus_type" else "class")
+            found |= {dev: None for dev in devices(k, owner) if get(k, "device", dev, "parent") == parent}
+    return list(found)
+
+
+@export(simplified("knows the children that are on a bus or in a class"))
+def device_for_each_child(k: Host, dev: int, data: int, fn: int) -> Guest:
+    """``int device_for_each_child(struct device *parent, void *data, void *fn)``
+
+    drivers/base/core.c, 6.1.
     """
-    if pdev:
-        yield from put_device(k, _dev(k, pdev))
+    for child in children(k, dev):
+        result = s32((yield Call(fn, (child, data))))
+        if result:
+            return result
     return 0
 
 
-@export(_NO_DRIVERS)
-def platform_device_unregister(k: Host, pdev: int) -> Guest:
-    """``void platform_device_unregister(struct platform_device *pdev)``
+@export(simplified("knows the children that are on a bus or in a class"))
+def device_find_child(k: Host, parent: int, data: int, match: int) -> Guest:
+    """``struct device *device_find_child(struct device *parent, void *data, void *match)``
 
-    drivers/base/platform.c, 6.1.
+    drivers/base/core.c, 6.1. With a reference.
     """
-    yield from platform_device_del(k, pdev)
-    yield from platform_device_put(k, pdev)
-    return 0
+    return (yield from find(k, children(k, parent), 0, data, match)) if parent else 0

@@ -20,8 +20,24 @@ bitmap_release_region bitmap_to_arr32 bitmap_zalloc bitmap_zalloc_node
     "bitmap_text": """
 bitmap_parse bitmap_parselist bitmap_print_bitmask_to_buf bitmap_print_list_to_buf
 """,
+    "bus": """
+bus_find_device bus_for_each_dev bus_for_each_drv bus_register bus_register_notifier bus_rescan_devices bus_unregister
+bus_unregister_notifier device_attach device_bind_driver device_driver_attach device_release_driver device_reprobe
+driver_attach driver_find driver_find_device driver_for_each_device driver_register driver_unregister
+""",
+    "bustype": """
+acpi_bus_type acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name coreboot_bus_type coreboot_bus_type.name
+cxl_bus_type cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type i2c_bus_type.name pcie_port_bus_type
+pcie_port_bus_type.name platform_bus_type platform_bus_type.name pnp_bus_type pnp_bus_type.name serdev_bus_type
+serdev_bus_type.name serio_bus serio_bus.name spi_bus_type spi_bus_type.name
+""",
     "checksum": """
 byte_rev_table crc32_be crc32_le crc_ccitt crc_ccitt_false crc_ccitt_false_table crc_ccitt_table
+""",
+    "classes": """
+__class_create __class_register class_compat_register class_compat_unregister class_create class_create_release
+class_destroy class_find_device class_for_each_device class_interface_register class_interface_unregister
+class_register class_unregister
 """,
     "cpumask": """
 __cpu_active_mask __cpu_dying_mask __cpu_online_mask __cpu_possible_mask __cpu_present_mask __num_online_cpus
@@ -38,10 +54,9 @@ __dynamic_dev_dbg _dev_alert _dev_crit _dev_emerg _dev_err _dev_info _dev_notice
 dev_driver_string dev_err_probe dev_printk_emit dev_warn_probe
 """,
     "devicecore": """
-__root_device_register device_add device_del device_initialize device_ktype device_register device_release
-device_unregister get_device platform_device_add platform_device_alloc platform_device_del platform_device_id
-platform_device_put platform_device_register platform_device_release platform_device_unregister put_device
-root_device_release root_device_unregister
+__root_device_register device_add device_create device_create_release device_create_with_groups device_del
+device_destroy device_find_child device_for_each_child device_initialize device_ktype device_register device_release
+device_unregister get_device put_device root_device_release root_device_unregister
 """,
     "devio": """
 __devm_release_region __devm_request_region devm_ioremap devm_ioremap_release devm_ioremap_resource devm_ioremap_uc
@@ -64,6 +79,14 @@ dmam_alloc_attrs dmam_free_coherent dmam_release
 """,
     "dmapool": """
 dma_pool_alloc dma_pool_create dma_pool_destroy dma_pool_free dmam_pool_create dmam_pool_destroy dmam_pool_release
+""",
+    "drivers": """
+__auxiliary_driver_register __cxl_driver_register __dax_driver_register __serdev_device_driver_register
+__serio_register_driver __spi_register_driver acpi_bus_register_driver acpi_bus_unregister_driver
+auxiliary_driver_unregister coreboot_driver_register coreboot_driver_unregister cxl_driver_unregister
+dax_driver_unregister i2c_del_driver i2c_register_driver kmem_matches_nothing pnp_register_card_driver
+pnp_register_driver pnp_unregister_card_driver pnp_unregister_driver serio_unregister_driver
+spi_mem_driver_register_with_owner spi_mem_driver_unregister
 """,
     "find_bit": """
 __find_nth_bit _find_first_and_bit _find_first_bit _find_first_zero_bit _find_last_bit _find_next_and_bit
@@ -120,6 +143,35 @@ __module_get __request_module module_layout module_put module_refcount try_modul
 __mutex_init atomic_dec_and_mutex_lock mutex_is_locked mutex_lock mutex_lock_interruptible mutex_lock_io
 mutex_lock_killable mutex_trylock mutex_unlock
 """,
+    "notifier": """
+atomic_notifier_call_chain atomic_notifier_chain_register atomic_notifier_chain_unregister
+blocking_notifier_call_chain blocking_notifier_chain_register blocking_notifier_chain_register_unique_prio
+blocking_notifier_chain_unregister crypto_register_notifier crypto_unregister_notifier fb_register_client
+fb_unregister_client kmem_chain_crypto_register_notifier kmem_chain_fb_register_client
+kmem_chain_mce_register_decode_chain kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier
+kmem_chain_register_acpi_notifier kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier
+kmem_chain_register_die_notifier kmem_chain_register_inet6addr_notifier
+kmem_chain_register_inet6addr_validator_notifier kmem_chain_register_inetaddr_notifier
+kmem_chain_register_inetaddr_validator_notifier kmem_chain_register_keyboard_notifier
+kmem_chain_register_memory_notifier kmem_chain_register_module_notifier kmem_chain_register_netdevice_notifier
+kmem_chain_register_netevent_notifier kmem_chain_register_oom_notifier kmem_chain_register_pm_notifier
+kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notifier
+kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier kmem_chain_register_vt_notifier
+mce_register_decode_chain mce_unregister_decode_chain netlink_register_notifier netlink_unregister_notifier
+power_supply_reg_notifier power_supply_unreg_notifier raw_notifier_call_chain raw_notifier_chain_register
+raw_notifier_chain_unregister register_acpi_notifier register_blocking_lsm_notifier register_dcbevent_notifier
+register_die_notifier register_inet6addr_notifier register_inet6addr_validator_notifier register_inetaddr_notifier
+register_inetaddr_validator_notifier register_keyboard_notifier register_memory_notifier register_module_notifier
+register_netdevice_notifier register_netevent_notifier register_oom_notifier register_pm_notifier
+register_reboot_notifier register_switchdev_blocking_notifier register_switchdev_notifier register_vmap_purge_notifier
+register_vt_notifier srcu_init_notifier_head srcu_notifier_call_chain srcu_notifier_chain_register
+srcu_notifier_chain_unregister unregister_acpi_notifier unregister_blocking_lsm_notifier unregister_dcbevent_notifier
+unregister_die_notifier unregister_inet6addr_notifier unregister_inet6addr_validator_notifier
+unregister_inetaddr_notifier unregister_inetaddr_validator_notifier unregister_keyboard_notifier
+unregister_memory_notifier unregister_module_notifier unregister_netdevice_notifier unregister_netevent_notifier
+unregister_oom_notifier unregister_pm_notifier unregister_reboot_notifier unregister_switchdev_blocking_notifier
+unregister_switchdev_notifier unregister_vmap_purge_notifier unregister_vt_notifier
+""",
     "pages": """
 __alloc_pages __folio_alloc __folio_put __free_pages __get_free_pages alloc_pages alloc_pages_exact empty_zero_page
 folio_alloc free_pages free_pages_exact get_free_pages_noprof get_zeroed_page split_page zero_pfn
@@ -142,6 +194,14 @@ param_set_ushort param_value
 """,
     "percpu": """
 __alloc_percpu __alloc_percpu_gfp free_percpu
+""",
+    "platform": """
+__platform_create_bundle __platform_driver_probe __platform_driver_register __platform_register_drivers
+platform_add_devices platform_device_add platform_device_add_data platform_device_add_resources platform_device_alloc
+platform_device_del platform_device_id platform_device_put platform_device_register platform_device_register_full
+platform_device_release platform_device_unregister platform_driver_unregister platform_get_irq
+platform_get_irq_optional platform_get_resource platform_get_resource_byname platform_match platform_probe
+platform_remove platform_unregister_drivers
 """,
     "preempt": """
 __local_bh_enable_ip _local_bh_enable
@@ -166,6 +226,9 @@ synchronize_rcu synchronize_rcu_expedited
 """,
     "refcount": """
 refcount_dec_and_mutex_lock refcount_dec_if_one refcount_dec_not_one refcount_warn_saturate
+""",
+    "registry": """
+kmem_registry
 """,
     "resource": """
 __release_region __request_region memremap memunmap page_is_ram region_intersects release_resource request_resource
@@ -287,8 +350,20 @@ sme_me_mask static_key_initialized system_state
 """File: names declared in it."""
 
 PRIVATE_DATA = """
-device_ktype platform_device_id devres_names param_array_element kmalloced_params param_value nopage_rs oom_rs
-printk_ratelimit_state slub_oom_rs rcu_cblist shrink_control shrinker_list kmem_node_cpumasks
+acpi_bus_type acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name coreboot_bus_type coreboot_bus_type.name
+cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name pcie_port_bus_type.name platform_bus_type.name
+pnp_bus_type pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name device_ktype
+devres_names kmem_chain_crypto_register_notifier kmem_chain_fb_register_client kmem_chain_mce_register_decode_chain
+kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier kmem_chain_register_acpi_notifier
+kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier kmem_chain_register_die_notifier
+kmem_chain_register_inet6addr_notifier kmem_chain_register_inet6addr_validator_notifier
+kmem_chain_register_inetaddr_notifier kmem_chain_register_inetaddr_validator_notifier
+kmem_chain_register_keyboard_notifier kmem_chain_register_memory_notifier kmem_chain_register_module_notifier
+kmem_chain_register_netdevice_notifier kmem_chain_register_netevent_notifier kmem_chain_register_oom_notifier
+kmem_chain_register_pm_notifier kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notifier
+kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier kmem_chain_register_vt_notifier
+param_array_element kmalloced_params param_value platform_device_id nopage_rs oom_rs printk_ratelimit_state
+slub_oom_rs rcu_cblist kmem_registry shrink_control shrinker_list kmem_node_cpumasks
 """
 """Variables of the model's own."""
 

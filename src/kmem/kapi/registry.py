@@ -1,0 +1,98 @@
+"""What modules have registered with the kernel: by kind (the registering function), the objects in order.
+
+For the many registrations that the kernel only remembers until somebody asks, and nobody does in the model: a network
+protocol, a file system, an I/O scheduler. `registers` declares such a pair of exports in one line. The list is in the
+simulated RAM: ``kmem_registry`` points to the newest of its nodes, which are {next, kind, object}.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from kmem.abi.gfp import GFP_KERNEL
+from kmem.kapi.cproto import parse_prototype
+from kmem.kapi.errno import ENOMEM
+from kmem.kapi.export import data, family, simplified
+from kmem.kapi.host import Host
+
+NODE_SIZE = 24
+REMEMBERED = simplified("it is remembered that the object is registered; nothing ever calls it")
+FORGOTTEN = simplified("it is forgotten that the object was registered")
+
+data("kmem_registry", 8, doc="The newest registration. The model's own.", private=True)
+
+
+def add(k: Host, kind: str, thing: int) -> bool:
+    """Remember *thing*; False without memory."""
+    head = k.address_of("kmem_registry")
+    node = k.mm.kmalloc(NODE_SIZE, GFP_KERNEL, -1, head)  # the kernel's own: no module has to free it
+    if node:
+        for offset, value in ((0, k.mem.u64(head)), (8, crc32(kind.encode())), (16, thing)):
+            k.mem.set_u64(node + offset, value)
+        k.mem.set_u64(head, node)
+    return bool(node)
+
+
+def _find(k: Host, kind: str, thing: int) -> int:
+    """Address of the pointer to the node, 0 if there is none."""
+    link, number = k.address_of("kmem_registry"), crc32(kind.encode())
+    while node := k.mem.u64(link):
+        if k.mem.u64(node + 8) == number and k.mem.u64(node + 16) == thing:
+            return link
+        link = node
+    return 0
+
+
+def holds(k: Host, kind: str, thing: int) -> bool:
+    """Whether *thing* is registered as that."""
+    return bool(_find(k, kind, thing))
+
+
+def remove(k: Host, kind: str, thing: int) -> bool:
+    """Forget *thing*; whether it was there."""
+    link = _find(k, kind, thing)
+    if link:
+        node = k.mem.u64(link)
+        k.mem.set_u64(link, k.mem.u64(node))
+        k.mm.kfree(node)
+    return bool(link)
+
+
+def things(k: Host, kind: str) -> list[int]:
+    """What is registered as *kind*, oldest first."""
+    node, number, found = k.mem.u64(k.address_of("kmem_registry")), crc32(kind.encode()), []
+    while node:
+        if k.mem.u64(node + 8) == number:
+            found.append(k.mem.u64(node + 16))
+        node = k.mem.u64(node)
+    return found[::-1]
+
+
+def registers(file: str, prototype: str, undo: str = "", *, twice: int = 0, absent: int = 0, which: int = 0) -> None:
+    """Declare a function that registers the object in parameter number *which*, and the one that takes it out again.
+
+    *twice* is the errno for an object that is registered already, *absent* that of taking out one that is not.
+    """
+    kind = parse_prototype(prototype).name
+
+    def register(k: Host, *args: int) -> int:
+        if twice and holds(k, kind, args[which]):
+            return -twice
+        return 0 if add(k, kind, args[which]) else -ENOMEM
+
+    def unregister(k: Host, *args: int) -> int:
+        return 0 if remove(k, kind, args[which]) else -absent
+
+    family(REMEMBERED, prototype, f"{file}, 6.1. Remembered until it is taken out again.", register)
+    if undo:
+        family(FORGOTTEN, undo, f"{file}, 6.1. Takes out what {kind}() registered.", unregister)
+
+
+def accepts(file: str, *prototypes: str, how: str) -> None:
+    """Declare functions that do nothing and return 0: *how* says what they leave out."""
+    for prototype in prototypes:
+
+        def nothing(k: Host, *args: object) -> int:
+            return 0
+
+        family(simplified(how), prototype, f"{file}, 6.1.", nothing)
