@@ -19,7 +19,7 @@ _NO_DEVICES = simplified("no sysfs, no uevents; no device of this bus is there u
 def kmem_matches_nothing(k: Host, dev: int, drv: int) -> int:
     """``int kmem_matches_nothing(struct device *dev, struct device_driver *drv)``
 
-    The model's own: the match of a bus whose devices are not modelled.
+    The model's own, of 6.1 and 6.12: the match of a bus whose devices are not modelled.
     """
     return 0
 

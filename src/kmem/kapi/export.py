@@ -103,11 +103,20 @@ _homes: dict[str, str] = {}
 _PROTOTYPE = re.compile(r"``(.+?)``", re.S)
 
 
-def _declare(entry: Entry, module: str) -> None:
+def _declare(entry: Entry) -> None:
     if entry.name in _registry:
         raise ValueError(f"{entry.name} is declared twice")
     _registry[entry.name] = entry
-    _homes[entry.name] = module.rpartition(".")[2]
+    _homes[entry.name] = _declaring_file().rpartition(".")[2]
+
+
+def _declaring_file() -> str:
+    """Name of the module whose own statements declare now, through however many factories of other files."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_name != "<module>" and frame.f_back is not None:
+        frame = frame.f_back
+    name: str = frame.f_globals["__name__"]
+    return name
 
 
 def export(fidelity: Fidelity, *, name: str | None = None, alias: str = "", private: bool = False) -> Callable[[F], F]:
@@ -123,19 +132,13 @@ def export(fidelity: Fidelity, *, name: str | None = None, alias: str = "", priv
         if prototype is None:
             raise ValueError(f"{symbol}: the docstring does not begin with a C prototype in double backquotes")
         entry = Export(symbol, fidelity, handler, " ".join(prototype[1].split()), body.strip(), private)
-        _declare(entry, handler.__module__)
+        _declare(entry)
         if alias:
             renamed = re.sub(rf"\b{symbol}\(", f"{alias}(", entry.prototype, count=1)
-            _declare(replace(entry, name=alias, prototype=renamed), handler.__module__)
+            _declare(replace(entry, name=alias, prototype=renamed))
         return handler
 
     return declare
-
-
-def _caller() -> str:
-    """Name of the module that calls the caller of this function."""
-    name: str = sys._getframe(2).f_globals["__name__"]
-    return name
 
 
 def family(fidelity: Fidelity, prototype: str, text: str, handler: Handler) -> None:
@@ -155,7 +158,7 @@ def code(
     fixups: tuple[tuple[int, int], ...] = (),
 ) -> None:
     """Declares the kernel function *name* as guest code."""
-    _declare(Code(name, machine_code, listing, fidelity, fixups=fixups), _caller())
+    _declare(Code(name, machine_code, listing, fidelity, fixups=fixups))
 
 
 def data(
@@ -169,7 +172,7 @@ def data(
     private: bool = False,
 ) -> None:
     """Declares the kernel variable *name*."""
-    _declare(Data(name, size, init, align, fidelity, doc, private), _caller())
+    _declare(Data(name, size, init, align, fidelity, doc, private))
 
 
 def lookup(name: str) -> Entry | None:

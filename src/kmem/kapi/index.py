@@ -25,12 +25,6 @@ bus_find_device bus_for_each_dev bus_for_each_drv bus_register bus_register_noti
 bus_unregister_notifier device_attach device_bind_driver device_driver_attach device_release_driver device_reprobe
 driver_attach driver_find driver_find_device driver_for_each_device driver_register driver_unregister
 """,
-    "bustype": """
-acpi_bus_type acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name coreboot_bus_type coreboot_bus_type.name
-cxl_bus_type cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type i2c_bus_type.name pcie_port_bus_type
-pcie_port_bus_type.name platform_bus_type platform_bus_type.name pnp_bus_type pnp_bus_type.name serdev_bus_type
-serdev_bus_type.name serio_bus serio_bus.name spi_bus_type spi_bus_type.name
-""",
     "checksum": """
 byte_rev_table crc32_be crc32_le crc_ccitt crc_ccitt_false crc_ccitt_false_table crc_ccitt_table
 """,
@@ -82,10 +76,13 @@ dma_pool_alloc dma_pool_create dma_pool_destroy dma_pool_free dmam_pool_create d
 """,
     "drivers": """
 __auxiliary_driver_register __cxl_driver_register __dax_driver_register __serdev_device_driver_register
-__serio_register_driver __spi_register_driver acpi_bus_register_driver acpi_bus_unregister_driver
-auxiliary_driver_unregister coreboot_driver_register coreboot_driver_unregister cxl_driver_unregister
-dax_driver_unregister i2c_del_driver i2c_register_driver kmem_matches_nothing pnp_register_card_driver
-pnp_register_driver pnp_unregister_card_driver pnp_unregister_driver serio_unregister_driver
+__serio_register_driver __spi_register_driver acpi_bus_register_driver acpi_bus_type acpi_bus_type.name
+acpi_bus_unregister_driver auxiliary_bus_type auxiliary_bus_type.name auxiliary_driver_unregister coreboot_bus_type
+coreboot_bus_type.name coreboot_driver_register coreboot_driver_unregister cxl_bus_type cxl_bus_type.name
+cxl_driver_unregister dax_bus_type dax_bus_type.name dax_driver_unregister i2c_bus_type i2c_bus_type.name
+i2c_del_driver i2c_register_driver kmem_matches_nothing pcie_port_bus_type pcie_port_bus_type.name pnp_bus_type
+pnp_bus_type.name pnp_register_card_driver pnp_register_driver pnp_unregister_card_driver pnp_unregister_driver
+serdev_bus_type serdev_bus_type.name serio_bus serio_bus.name serio_unregister_driver spi_bus_type spi_bus_type.name
 spi_mem_driver_register_with_owner spi_mem_driver_unregister
 """,
     "find_bit": """
@@ -113,6 +110,11 @@ iowrite32_rep iowrite32be iowrite8 iowrite8_rep memcpy_fromio memcpy_toio memset
 """,
     "kobject": """
 dev_set_name kobject_add kobject_del kobject_get kobject_get_unless_zero kobject_init kobject_put kobject_set_name
+""",
+    "kset": """
+dynamic_kobj_release dynamic_kobj_release.ktype firmware_kobj firmware_kobj.name fs_kobj fs_kobj.name hypervisor_kobj
+hypervisor_kobj.name kernel_kobj kernel_kobj.name kobject_create_and_add kobject_init_and_add kset_create_and_add
+kset_find_obj kset_register kset_release kset_release.ktype kset_unregister mm_kobj mm_kobj.name
 """,
     "kstrtox": """
 kstrtobool kstrtoint kstrtoll kstrtos16 kstrtos8 kstrtou16 kstrtou8 kstrtouint kstrtoull simple_strtol simple_strtoll
@@ -142,6 +144,18 @@ __module_get __request_module module_layout module_put module_refcount try_modul
     "mutex": """
 __mutex_init atomic_dec_and_mutex_lock mutex_is_locked mutex_lock mutex_lock_interruptible mutex_lock_io
 mutex_lock_killable mutex_trylock mutex_unlock
+""",
+    "net_registers": """
+__rtnl_link_register __rtnl_link_unregister dev_add_offload dev_add_pack dev_remove_offload dev_remove_pack
+inet6_add_offload inet6_add_protocol inet6_del_offload inet6_del_protocol inet6_register_protosw
+inet6_unregister_protosw inet_add_offload inet_add_protocol inet_del_offload inet_del_protocol inet_register_protosw
+inet_unregister_protosw lwtunnel_encap_add_ops lwtunnel_encap_del_ops nf_log_register nf_log_unregister
+nf_register_sockopt nf_unregister_sockopt register_qdisc register_tcf_proto_ops rtnl_af_register rtnl_af_unregister
+rtnl_link_register rtnl_link_unregister sock_diag_register sock_diag_unregister tcf_em_register tcf_em_unregister
+tcp_register_congestion_control tcp_register_ulp tcp_unregister_congestion_control tcp_unregister_ulp unregister_qdisc
+unregister_tcf_proto_ops xfrm4_protocol_deregister xfrm4_protocol_register xfrm6_protocol_deregister
+xfrm6_protocol_register xfrm_policy_register_afinfo xfrm_policy_unregister_afinfo xfrm_register_km xfrm_register_type
+xfrm_register_type_offload xfrm_unregister_km xfrm_unregister_type xfrm_unregister_type_offload
 """,
     "notifier": """
 atomic_notifier_call_chain atomic_notifier_chain_register atomic_notifier_chain_unregister
@@ -195,13 +209,17 @@ param_set_ushort param_value
     "percpu": """
 __alloc_percpu __alloc_percpu_gfp free_percpu
 """,
+    "pernet": """
+net_exit_list net_generic_ids register_pernet_device register_pernet_subsys unregister_pernet_device
+unregister_pernet_subsys
+""",
     "platform": """
 __platform_create_bundle __platform_driver_probe __platform_driver_register __platform_register_drivers
-platform_add_devices platform_device_add platform_device_add_data platform_device_add_resources platform_device_alloc
-platform_device_del platform_device_id platform_device_put platform_device_register platform_device_register_full
-platform_device_release platform_device_unregister platform_driver_unregister platform_get_irq
-platform_get_irq_optional platform_get_resource platform_get_resource_byname platform_match platform_probe
-platform_remove platform_unregister_drivers
+platform_add_devices platform_bus_type platform_bus_type.name platform_device_add platform_device_add_data
+platform_device_add_resources platform_device_alloc platform_device_del platform_device_id platform_device_put
+platform_device_register platform_device_register_full platform_device_release platform_device_unregister
+platform_driver_unregister platform_get_irq platform_get_irq_optional platform_get_resource
+platform_get_resource_byname platform_match platform_probe platform_remove platform_unregister_drivers
 """,
     "preempt": """
 __local_bh_enable_ip _local_bh_enable
@@ -226,6 +244,15 @@ synchronize_rcu synchronize_rcu_expedited
 """,
     "refcount": """
 refcount_dec_and_mutex_lock refcount_dec_if_one refcount_dec_not_one refcount_warn_saturate
+""",
+    "registers": """
+__register_binfmt attribute_container_register attribute_container_unregister cpufreq_register_governor
+cpufreq_unregister_governor elv_register elv_unregister gpiod_add_lookup_table gpiod_remove_lookup_table
+input_register_handler input_unregister_handler led_trigger_register led_trigger_unregister nfs42_ssc_register
+nfs42_ssc_unregister nfs_ssc_register nfs_ssc_unregister register_acpi_bus_type register_key_type
+register_quota_format textsearch_register textsearch_unregister tty_register_ldisc tty_unregister_ldisc
+unregister_acpi_bus_type unregister_binfmt unregister_key_type unregister_quota_format zpool_register_driver
+zpool_unregister_driver
 """,
     "registry": """
 kmem_registry
@@ -287,6 +314,17 @@ strstr
     "string_helpers": """
 __sysfs_match_string match_string memcpy_and_pad skip_spaces strim string_escape_mem string_get_size string_unescape
 strreplace strscpy_pad sysfs_streq
+""",
+    "sysfs": """
+bus_create_file bus_remove_file class_create_file_ns class_remove_file_ns device_add_groups device_create_bin_file
+device_create_file device_remove_bin_file device_remove_file device_remove_file_self device_remove_groups
+device_set_wakeup_capable devm_device_add_group devm_device_add_groups driver_create_file driver_remove_file
+kobject_uevent kobject_uevent_env sysfs_add_file_to_group sysfs_add_link_to_group sysfs_chmod_file
+sysfs_create_bin_file sysfs_create_file_ns sysfs_create_files sysfs_create_group sysfs_create_groups sysfs_create_link
+sysfs_create_link_nowarn sysfs_create_mount_point sysfs_merge_group sysfs_notify sysfs_remove_bin_file
+sysfs_remove_file_from_group sysfs_remove_file_ns sysfs_remove_file_self sysfs_remove_files sysfs_remove_group
+sysfs_remove_groups sysfs_remove_link sysfs_remove_link_from_group sysfs_remove_mount_point sysfs_rename_link_ns
+sysfs_unmerge_group sysfs_update_group sysfs_update_groups
 """,
     "thunks": """
 __SCT__cond_resched __SCT__might_resched __SCT__preempt_schedule __SCT__preempt_schedule_notrace __fentry__
@@ -350,20 +388,23 @@ sme_me_mask static_key_initialized system_state
 """File: names declared in it."""
 
 PRIVATE_DATA = """
-acpi_bus_type acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name coreboot_bus_type coreboot_bus_type.name
-cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name pcie_port_bus_type.name platform_bus_type.name
-pnp_bus_type pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name device_ktype
-devres_names kmem_chain_crypto_register_notifier kmem_chain_fb_register_client kmem_chain_mce_register_decode_chain
-kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier kmem_chain_register_acpi_notifier
-kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier kmem_chain_register_die_notifier
-kmem_chain_register_inet6addr_notifier kmem_chain_register_inet6addr_validator_notifier
-kmem_chain_register_inetaddr_notifier kmem_chain_register_inetaddr_validator_notifier
-kmem_chain_register_keyboard_notifier kmem_chain_register_memory_notifier kmem_chain_register_module_notifier
-kmem_chain_register_netdevice_notifier kmem_chain_register_netevent_notifier kmem_chain_register_oom_notifier
-kmem_chain_register_pm_notifier kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notifier
+device_ktype devres_names acpi_bus_type acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name
+coreboot_bus_type coreboot_bus_type.name cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name
+pcie_port_bus_type.name pnp_bus_type pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name
+spi_bus_type.name dynamic_kobj_release.ktype firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name
+kset_release.ktype mm_kobj.name kmem_chain_crypto_register_notifier kmem_chain_fb_register_client
+kmem_chain_mce_register_decode_chain kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier
+kmem_chain_register_acpi_notifier kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier
+kmem_chain_register_die_notifier kmem_chain_register_inet6addr_notifier
+kmem_chain_register_inet6addr_validator_notifier kmem_chain_register_inetaddr_notifier
+kmem_chain_register_inetaddr_validator_notifier kmem_chain_register_keyboard_notifier
+kmem_chain_register_memory_notifier kmem_chain_register_module_notifier kmem_chain_register_netdevice_notifier
+kmem_chain_register_netevent_notifier kmem_chain_register_oom_notifier kmem_chain_register_pm_notifier
+kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notifier
 kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier kmem_chain_register_vt_notifier
-param_array_element kmalloced_params param_value platform_device_id nopage_rs oom_rs printk_ratelimit_state
-slub_oom_rs rcu_cblist kmem_registry shrink_control shrinker_list kmem_node_cpumasks
+param_array_element kmalloced_params param_value net_exit_list net_generic_ids platform_bus_type.name
+platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs rcu_cblist kmem_registry shrink_control
+shrinker_list kmem_node_cpumasks
 """
 """Variables of the model's own."""
 

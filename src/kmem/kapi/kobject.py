@@ -7,7 +7,7 @@ from kmem.abi.gfp import GFP_KERNEL
 from kmem.kapi.errno import EINVAL, ENOMEM
 from kmem.kapi.export import export, faithful, simplified
 from kmem.kapi.host import Call, Guest, Host
-from kmem.kapi.lists import init_list_head
+from kmem.kapi.lists import add_tail, del_init, init_list_head
 from kmem.kapi.printf_spec import Spec
 from kmem.kapi.printk import FORMAT_LIMIT
 from kmem.kapi.refcount import refcount_warn_saturate
@@ -17,6 +17,9 @@ from kmem.kapi.vsprintf_pointer import default_pointer, string
 
 _INITIALIZED = 1
 """state_initialized, the first of the bit fields."""
+
+_IN_SYSFS = 2
+"""state_in_sysfs: the object was added and not deleted."""
 
 _NO_SYSFS = simplified("there is no sysfs and there are no uevents")
 _ADD_NOT_ZERO_OVF, _ADD_UAF, _SUB_UAF = 0, 2, 3
@@ -110,9 +113,43 @@ def kobject_put(k: Host, kobj: int) -> Guest:
         return 0
     name, ktype = k.mem.u64(_at(k, kobj, "name")), k.mem.u64(_at(k, kobj, "ktype"))
     release = k.mem.u64(ktype + k.layout["kobj_type"].offset("release")) if ktype else 0
+    parent = k.mem.u64(_at(k, kobj, "parent")) if _added(k, kobj) else 0
+    yield from _leave(k, kobj)
     if release:
         yield Call(release, (kobj,))
     k.mm.kfree(name)
+    yield from kobject_put(k, parent)
+    return 0
+
+
+def _added(k: Host, kobj: int) -> bool:
+    return bool(k.mem.u32(_at(k, kobj, "state_initialized")) & _IN_SYSFS)
+
+
+def join(k: Host, kobj: int, parent: int) -> None:
+    """``kobject_add_internal()``: into its set, with a reference to its parent, or else to the set."""
+    kset = k.mem.u64(_at(k, kobj, "kset"))
+    kobject_get(k, parent)
+    if kset:
+        own = kset + k.layout["kset"].offset("kobj")
+        parent = parent or kobject_get(k, own)
+        kobject_get(k, own)
+        add_tail(k, _at(k, kobj, "entry"), kset + k.layout["kset"].offset("list"))
+    k.mem.set_u64(_at(k, kobj, "parent"), parent)
+    word = _at(k, kobj, "state_initialized")
+    k.mem.set_u32(word, k.mem.u32(word) | _IN_SYSFS)
+
+
+def _leave(k: Host, kobj: int) -> Guest:
+    """``__kobject_del()``: out of its set; the caller drops the reference to the parent."""
+    if not _added(k, kobj):
+        return 0
+    word, kset = _at(k, kobj, "state_initialized"), k.mem.u64(_at(k, kobj, "kset"))
+    k.mem.set_u32(word, k.mem.u32(word) & ~_IN_SYSFS)
+    k.mem.set_u64(_at(k, kobj, "parent"), 0)
+    if kset:
+        del_init(k, _at(k, kobj, "entry"))
+        yield from kobject_put(k, kset + k.layout["kset"].offset("kobj"))
     return 0
 
 
@@ -164,7 +201,7 @@ def kobject_add(k: Host, kobj: int, parent: int, fmt: int, args: VaArgs) -> int:
         return -EINVAL
     error = set_name(k, kobj, fmt, args)
     if not error:
-        k.mem.set_u64(_at(k, kobj, "parent"), kobject_get(k, parent))
+        join(k, kobj, parent)
     return error
 
 
@@ -175,7 +212,7 @@ def kobject_del(k: Host, kobj: int) -> Guest:
     lib/kobject.c, 6.1. Drops the reference to the parent.
     """
     if kobj:
-        parent = k.mem.u64(_at(k, kobj, "parent"))
-        k.mem.set_u64(_at(k, kobj, "parent"), 0)
+        parent = k.mem.u64(_at(k, kobj, "parent")) if _added(k, kobj) else 0
+        yield from _leave(k, kobj)
         yield from kobject_put(k, parent)
     return 0

@@ -42,7 +42,7 @@ def _block(names: list[str]) -> str:
 def text() -> str:
     """The content that ``index.py`` should have."""
     for path in sorted(HERE.glob("*.py")):
-        if "kmem.kapi.export import" in path.read_text(encoding="utf-8"):
+        if any(f"kmem.kapi.{factory} import" in path.read_text(encoding="utf-8") for factory in ("export", "registry")):
             import_module(f"kmem.kapi.{path.stem}")
     files = export.declared()
     blocks = "".join(f'    "{file}": {_block([entry.name for entry in entries])},\n' for file, entries in files.items())

@@ -10,7 +10,6 @@ from __future__ import annotations
 from zlib import crc32
 
 from kmem.abi.gfp import GFP_KERNEL
-from kmem.kapi.cproto import parse_prototype
 from kmem.kapi.errno import ENOMEM
 from kmem.kapi.export import data, family, simplified
 from kmem.kapi.host import Host
@@ -73,7 +72,7 @@ def registers(file: str, prototype: str, undo: str = "", *, twice: int = 0, abse
 
     *twice* is the errno for an object that is registered already, *absent* that of taking out one that is not.
     """
-    kind = parse_prototype(prototype).name
+    kind = prototype[: prototype.index("(")].split()[-1].lstrip("*")
 
     def register(k: Host, *args: int) -> int:
         if twice and holds(k, kind, args[which]):

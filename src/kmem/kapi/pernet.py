@@ -1,0 +1,132 @@
+"""Network namespaces (net/core/net_namespace.c), 6.1: there is one, ``init_net``, and what modules keep in it.
+
+Registering ``struct pernet_operations`` calls their init for it at once, as in the kernel; taking them out calls their
+exits.
+"""
+
+from __future__ import annotations
+
+from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
+from kmem.kapi import registry
+from kmem.kapi.errno import ENOMEM
+from kmem.kapi.export import data, export, simplified
+from kmem.kapi.fields import get
+from kmem.kapi.host import Call, Guest, Host, s32
+
+_ONE = simplified("there is one network namespace, with no device in it")
+IDS = 256
+"""Room for generic pointers; nothing registers so many."""
+NET_SIZE = 4096
+
+data("net_generic_ids", 8, doc="The next id of a generic pointer of namespaces. The model's own.", private=True)
+
+
+def _net(k: Host) -> bytes:
+    layout, raw = k.layout["net"], bytearray(NET_SIZE)
+
+    def store(member: str, value: int) -> None:
+        found = layout[member]
+        raw[found.offset : found.offset + found.size] = value.to_bytes(8, "little")[: found.size]
+
+    generic = k.mm.kmalloc(8 * IDS, GFP_KERNEL | __GFP_ZERO, -1, k.address_of("register_pernet_subsys"))
+    k.mem.set_u32(generic, IDS)
+    store("gen", generic)
+    return bytes(raw)
+
+
+def generic_id(k: Host, ops: int) -> int:
+    """Give *ops* an id and the namespace its memory for it: 0 or -ENOMEM."""
+    pointer, size = get(k, "pernet_operations", ops, "id"), get(k, "pernet_operations", ops, "size")
+    if not pointer:
+        return 0
+    counter = k.address_of("net_generic_ids")
+    number = k.mem.u32(counter) or 2  # the first two words hold the length and the callback
+    k.mem.set_u32(counter, number + 1)
+    k.mem.set_u32(pointer, number)
+    memory = k.mm.kmalloc(size, GFP_KERNEL | __GFP_ZERO, -1, k.caller) if size else 0
+    if size and not memory:
+        return -ENOMEM
+    k.mem.set_u64(slot(k, number), memory)
+    return 0
+
+
+def slot(k: Host, number: int) -> int:
+    """Where the namespace keeps its generic pointer *number*."""
+    return get(k, "net", k.address_of("init_net"), "gen") + 8 * number
+
+
+def _register(k: Host, kind: str, ops: int) -> Guest:
+    error = generic_id(k, ops)
+    if error:
+        return error
+    init = get(k, "pernet_operations", ops, "init")
+    error = s32((yield Call(init, (k.address_of("init_net"),)))) if init else 0
+    if error:
+        _free(k, ops)
+        return error
+    registry.add(k, kind, ops)
+    return 0
+
+
+def _free(k: Host, ops: int) -> None:
+    pointer = get(k, "pernet_operations", ops, "id")
+    if pointer:
+        at = slot(k, k.mem.u32(pointer))
+        k.mm.kfree(k.mem.u64(at))
+        k.mem.set_u64(at, 0)
+
+
+def _unregister(k: Host, kind: str, ops: int) -> Guest:
+    net = k.address_of("init_net")
+    for member in ("pre_exit", "exit"):
+        callback = get(k, "pernet_operations", ops, member)
+        if callback:
+            yield Call(callback, (net,))
+    batch = get(k, "pernet_operations", ops, "exit_batch")
+    if batch:
+        head, entry = k.address_of("net_exit_list"), net + k.layout["net"].offset("exit_list")
+        for address, value in ((head, entry), (head + 8, entry), (entry, head), (entry + 8, head)):
+            k.mem.set_u64(address, value)
+        yield Call(batch, (head,))
+    _free(k, ops)
+    registry.remove(k, kind, ops)
+    return 0
+
+
+data("net_exit_list", 16, doc="The list of namespaces that an exit_batch is given. The model's own.", private=True)
+
+
+@export(_ONE)
+def register_pernet_subsys(k: Host, ops: int) -> Guest:
+    """``int register_pernet_subsys(struct pernet_operations *ops)``
+
+    net/core/net_namespace.c, 6.1. What init returned.
+    """
+    return (yield from _register(k, "pernet_subsys", ops))
+
+
+@export(_ONE)
+def unregister_pernet_subsys(k: Host, ops: int) -> Guest:
+    """``void unregister_pernet_subsys(struct pernet_operations *ops)``
+
+    net/core/net_namespace.c, 6.1.
+    """
+    return (yield from _unregister(k, "pernet_subsys", ops))
+
+
+@export(_ONE)
+def register_pernet_device(k: Host, ops: int) -> Guest:
+    """``int register_pernet_device(struct pernet_operations *ops)``
+
+    net/core/net_namespace.c, 6.1. What init returned.
+    """
+    return (yield from _register(k, "pernet_device", ops))
+
+
+@export(_ONE)
+def unregister_pernet_device(k: Host, ops: int) -> Guest:
+    """``void unregister_pernet_device(struct pernet_operations *ops)``
+
+    net/core/net_namespace.c, 6.1.
+    """
+    return (yield from _unregister(k, "pernet_device", ops))
