@@ -10,7 +10,7 @@ and the crash reports (`kmem.kapi.crash.CrashHost`) see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from kmem.abi.release import release
 from kmem.kapi.context import CpuContext
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, TaskDied
-from kmem.kapi.export import Data, Export, lookup, private_data
+from kmem.kapi.export import Data, private_data
 from kmem.kapi.host import Call
 from kmem.kapi.insmod import LoadedModule, Modules
 from kmem.kapi.logbuf import LogBuf
@@ -231,25 +231,17 @@ class Kernel:
     # memory, by its C names
 
     def __getattr__(self, name: str) -> Any:
-        """The C-named calls of the mm (`kmem.mm.api.Mm`): kmalloc, kfree, vmalloc, alloc_pages, kmem_cache_create …
-
-        Any other exported function is there by its name, too: ``k.dma_pool_create("blocks", dev, 64, 64, 0)``.
-        Arguments are integers, or texts, which are put into memory; what comes back is what the function returns.
-        """
-        if name.startswith("_") or name == "mm":
+        """The C-named calls: those of the mm (`kmem.mm.api.Mm`), and every exported function (`kmem.kapi.calls`)."""
+        if name == "mm" or (name.startswith("__") and name.endswith("__")) or "mm" not in self.__dict__:
             raise AttributeError(name)
-        if hasattr(self.mm, name):
+        if not name.startswith("_") and hasattr(self.mm, name):
             return getattr(self.mm, name)
-        entry = lookup(name)
-        if not isinstance(entry, Export):
-            raise AttributeError(f"neither the mm nor an exported function is called {name}")
-        return partial(self.call_export, entry)
+        from kmem.kapi.calls import call_of, old_name
 
-    def call_export(self, entry: Export, *args: int | str) -> Any:
-        """Call an exported function from Python. The texts among *args* stay in memory."""
-        words = [self.mm.boot.string(arg) if isinstance(arg, str) else arg for arg in args]
-        result = entry.handler(self, *words)
-        return self.executor.drive(result) if isinstance(result, Generator) else result
+        found = call_of(self, name)
+        if found is None:
+            raise AttributeError(old_name(name) or f"the kernel has no function {name}() that kmem knows")
+        return found
 
     def read(self, addr: int, n: int) -> bytes:
         """*n* bytes of kernel memory at *addr*."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from random import Random
 from typing import Any, NoReturn
 
@@ -115,6 +115,7 @@ class FakeMm:
         self.live: dict[int, int] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.fail = False
+        self.most = 1 << 20
 
     def allocate(self, size: int, align: int = 16) -> int:
         """*size* bytes, 0 when allocations are to fail."""
@@ -172,6 +173,50 @@ class FakeMm:
     def kmem_cache_alloc_bulk(self, s: int, gfp: int, n: int) -> list[int]:
         self._log("kmem_cache_alloc_bulk", s, gfp, n)
         return [] if self.fail else [self.allocate(32) for _ in range(n)]
+
+    def kmem_cache_free_bulk(self, s: int, objects: Sequence[int]) -> None:
+        for p in reversed(objects):
+            self.kmem_cache_free(s, p) if s else self.kfree(p)
+
+    def rcu_free_slab(self, slab: int) -> None:
+        self._log("rcu_free_slab", slab)
+
+    def rcu_destroy_caches(self) -> int:
+        return 0
+
+    def split_page(self, page: int, order: int) -> None:
+        self._log("split_page", page, order)
+
+    def alloc_pages_exact(self, size: int, gfp: int, node: int = -1) -> int:
+        self._log("alloc_pages_exact", size, gfp, node)
+        return self.allocate(size, PAGE)
+
+    def alloc_pages_bulk(self, gfp: int, nr_pages: int, node: int = -1, nodes: int = -1) -> list[int]:
+        self._log("alloc_pages_bulk", gfp, nr_pages, node)
+        return [] if self.fail else [self.allocate(64, 64) for _ in range(min(nr_pages, self.most))]
+
+    def page_ref_sub(self, page: int, count: int) -> bool:
+        self._log("page_ref_sub", page, count)
+        return True
+
+    def is_free_buddy_page(self, page: int) -> bool:
+        return page not in self.live
+
+    def alloc_contig_range(self, start: int, end: int, migratetype: int, gfp: int) -> int:
+        self._log("alloc_contig_range", start, end, migratetype, gfp)
+        return 0
+
+    def free_contig_range(self, pfn: int, nr_pages: int) -> None:
+        self._log("free_contig_range", pfn, nr_pages)
+
+    def virt_addr_valid(self, kaddr: int) -> bool:
+        return BASE <= kaddr < BASE + SIZE
+
+    def slab_object_info(self, p: int) -> tuple[str, int, int, int, int] | None:
+        return None
+
+    def vmalloc_area_info(self, p: int) -> tuple[int, int, int] | None:
+        return None
 
     def kmem_cache_shrink(self, s: int) -> int:
         self._log("kmem_cache_shrink", s)

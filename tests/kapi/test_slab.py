@@ -8,7 +8,7 @@ import pytest
 
 from tests.kapi.fakehost import BASE, CALLER, SIZE, FakeHost
 
-GFP_KERNEL, GFP_ZERO, GFP_COMP, GFP_HIGHMEM, GFP_DMA32 = 0xCC0, 0x100, 0x40000, 0x2, 0x4
+GFP_KERNEL, GFP_ZERO, GFP_COMP, GFP_DMA32 = 0xCC0, 0x100, 0x40000, 0x4
 SIZE_MAX = (1 << 64) - 1
 CACHE = BASE + 64
 
@@ -192,41 +192,68 @@ def test_is_vmalloc_addr(k: FakeHost) -> None:
     assert k.run("is_vmalloc_addr", BASE) == 0
 
 
-def refcounts(k: FakeHost, page: int, count: int) -> list[int]:
-    return [k.mem.u32(page + 64 * index + 0x34) for index in range(count)]
+@pytest.mark.parametrize(
+    ("name", "args", "call"),
+    [
+        ("split_page", (7, 2), ("split_page", 7, 2)),
+        ("alloc_pages_exact", (5000, GFP_KERNEL), ("alloc_pages_exact", 5000, GFP_KERNEL, -1)),
+        ("free_contig_range", (9, 3), ("free_contig_range", 9, 3)),
+        ("alloc_contig_range", (9, 12, 1, GFP_KERNEL), ("alloc_contig_range", 9, 12, 1, GFP_KERNEL)),
+        ("__page_frag_cache_drain", (7, 3), ("page_ref_sub", 7, 3)),
+    ],
+)
+def test_pages_by_number_are_the_business_of_the_mm(
+    name: str, args: tuple[int, ...], call: tuple[Any, ...], k: FakeHost
+) -> None:
+    k.run(name, *args)
+    assert k.mm.calls == [call]
 
 
-def test_split_page_gives_each_page_a_reference(k: FakeHost) -> None:
-    page = k.alloc(256)
-    k.mem.set_u32(page + 0x34, 1)
-    k.run("split_page", page, 2)
-    assert refcounts(k, page, 4) == [1, 1, 1, 1]
+def test_exact_pages_are_freed_one_by_one(k: FakeHost) -> None:
+    k.run("free_pages_exact", BASE, 5 * 4096 - 1)
+    assert k.mm.calls == [("free_pages_addr", BASE + 4096 * n, 0) for n in range(5)]
 
 
-def test_exact_pages_give_back_what_is_not_needed(k: FakeHost) -> None:
-    addr = k.run("alloc_pages_exact", 5 * 4096 - 1, GFP_KERNEL)
-    page = k.mm.virt_to_page(addr)
-    assert k.mm.calls == [("get_free_pages", GFP_KERNEL, 3), *(("free_pages", page + 64 * n, 0) for n in (5, 6, 7))]
-    assert refcounts(k, page, 8)[1:] == [1] * 7
+def test_pages_in_bulk_fill_the_holes_of_an_array(k: FakeHost) -> None:
+    array = k.alloc(64)
+    k.mem.set_u64(array + 8, 77)
+    assert k.run("__alloc_pages_bulk", GFP_KERNEL, -1, 0, 4, 0, array) == 4
+    assert k.mm.calls == [("alloc_pages_bulk", GFP_KERNEL, 3, -1)]
+    pages = [k.mem.u64(array + 8 * n) for n in range(5)]
+    assert pages[1] == 77
+    assert [page in k.mm.live for page in pages] == [True, False, True, True, False]
+    assert k.run("__alloc_pages_bulk", GFP_KERNEL, -1, 0, 4, 0, array) == 4
+
+
+def test_pages_in_bulk_may_be_fewer(k: FakeHost) -> None:
+    array = k.alloc(64)
+    k.mm.most = 2
+    assert k.run("__alloc_pages_bulk", GFP_KERNEL, -1, 0, 5, 0, array) == 2
+    assert k.mem.u64(array + 16) == 0
+    k.mm.fail = True
+    assert k.run("__alloc_pages_bulk", GFP_KERNEL, -1, 0, 5, 0, array) == 2
+    assert k.run("__alloc_pages_bulk", GFP_KERNEL, -1, 0, 0, 0, array) == 0
+
+
+def test_pages_in_bulk_go_to_a_list_and_are_put_back_from_it(k: FakeHost) -> None:
+    head = k.alloc(16)
+    k.mem.write(head, head.to_bytes(8, "little") * 2)
+    assert k.run("__alloc_pages_bulk", GFP_KERNEL, -1, 0, 3, head, 0) == 3
+    pages = [k.mem.u64(head) - 8]
+    while k.mem.u64(pages[-1] + 8) != head:
+        pages.append(k.mem.u64(pages[-1] + 8) - 8)
+    assert set(pages) == set(k.mm.live) - {head}
     k.mm.calls.clear()
-    k.run("free_pages_exact", addr, 5 * 4096 - 1)
-    assert k.mm.calls == [("free_pages_addr", addr + 4096 * n, 0) for n in range(5)]
-
-
-def test_exact_pages_are_never_compound(k: FakeHost) -> None:
-    k.run("alloc_pages_exact", 4096, GFP_KERNEL | GFP_COMP | GFP_HIGHMEM)
-    assert k.mm.calls == [("get_free_pages", GFP_KERNEL, 0)]
-    assert k.warnings == ["mm/page_alloc.c:5930 alloc_pages_exact: "]
+    k.run("put_pages_list", head)
+    assert k.mm.calls == [("page_ref_sub", page, 1) for page in pages]
+    assert k.mem.u64(head) == head
 
 
 def test_the_last_reference_frees_a_folio(k: FakeHost) -> None:
     page = k.alloc(256)
     k.run("__folio_put", page)
-    k.mem.set_u64(page, 1 << 16)
-    k.mem.set_u8(page + 64 + 17, 2)
-    k.run("__folio_put", page)
-    assert k.mm.calls == [("free_pages", page, 0), ("free_pages", page, 2)]
-    assert refcounts(k, page, 1) == [1]
+    assert k.mem.u32(page + 0x34) == 1
+    assert k.mm.calls == [("page_ref_sub", page, 1)]
 
 
 # Duplicates

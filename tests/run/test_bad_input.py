@@ -93,6 +93,29 @@ def test_a_symbol_that_no_kernel_exports() -> None:
     assert "kmem_test_no_such_symbol" in refused(module("tests/kmod/bad/unknown_symbol")).err
 
 
+def test_a_symbol_that_the_kernel_had_once() -> None:
+    ran = run(module("tests/kmod/bad/legacy_symbol"), "--json")
+    assert ran.status == 3
+    error = ran.json["error"]
+    assert error["slug"] == "legacy-symbol"
+    assert "kzfree is gone since Linux 5.10: use kfree_sensitive()" in error["remedy"]
+    assert "ioremap_nocache is gone since Linux 5.6: use ioremap()" in error["remedy"]
+
+
+def test_source_that_uses_names_of_the_past(tmp_path: Path) -> None:
+    file = tmp_path / "old.c"
+    file.write_text(
+        "#include <linux/module.h>\n#include <linux/slab.h>\n#include <linux/vmalloc.h>\n"
+        "void *p(void) { kzfree(kmalloc(8, __GFP_WAIT)); return __vmalloc(8, GFP_KERNEL, PAGE_KERNEL); }\n"
+    )
+    ran = run(file)
+    assert ran.status == 2
+    remedy = ran.err.splitlines()[-1]
+    assert "__GFP_WAIT is gone since Linux 4.4" in remedy
+    assert "use kfree_sensitive()" in remedy
+    assert "__vmalloc() takes two arguments since Linux 5.8" in remedy
+
+
 def test_source_that_does_not_compile(tmp_path: Path) -> None:
     file = tmp_path / "wrong.c"
     file.write_text("#include <linux/module.h>\nint answer = no_such_thing;\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from kmem.abi import gfp, page_flags
 from kmem.abi.layout import enums
+from kmem.abi.slab_flags import slab_flags
 from kmem.kapi.shrinker import shrink_slab
 from kmem.lib.cstruct import u64
 from kmem.mm import codes, places, slub_report
@@ -93,11 +94,11 @@ class Host(Protocol):
     def flush_tlb(self) -> None: ...
     def warn(self, file: str, line: int, function: str, message: str = "", *, once: bool = False) -> None: ...
     def bug(self, file: str, line: int, function: str) -> NoReturn: ...
+    def panic(self, message: str) -> NoReturn: ...
     def run_ctor(self, ctor: int, obj: int) -> None: ...
     def run_guest(self, fn: int, *args: int) -> int: ...
     def shrinkers(self) -> bool: ...
     def address_of(self, name: str) -> int: ...
-    def panic(self, message: str) -> NoReturn: ...
     @property
     def current(self) -> int: ...
     def memory_held(self) -> str: ...
@@ -134,6 +135,12 @@ class Diagnose:
             codes.UP_MIGRATE_PAGE: self._migrate_page,
             codes.UP_STUCK: self._stuck,
             codes.UP_SLAB_OOM: self._slab_oom,
+            codes.UP_CACHE_FAILED: self._cache_failed,
+            codes.UP_CACHE_BUSY: self._cache_busy,
+            codes.UP_FIX_FLAGS: self._fix_flags,
+            codes.UP_RCU_SLAB: self._rcu_slab,
+            codes.UP_RCU_CACHE: self._rcu_cache,
+            codes.UP_CONTIG_IN_USE: self._contig_in_use,
         }
         self.drain: Callable[[], None] = lambda: None
 
@@ -199,6 +206,51 @@ class Diagnose:
 
     def _ctor(self, ctor: int, obj: int, s: int, d: int) -> int:
         self.k.run_ctor(u64(ctor), u64(obj))
+        return 0
+
+    def _cache_failed(self, name: int, error: int, flags: int, d: int) -> int:
+        """``kmem_cache_create()`` gives up."""
+        text = self.k.mm.view.string(name)
+        if flags & slab_flags(self.k.mm.config.release).SLAB_PANIC:
+            self.k.panic(slub_report.cache_panic(text, error))
+        self.print([slub_report.cache_failed(text, error), *self.k.stack_lines("kmem_cache_create_usercopy")])
+        return 0
+
+    def _cache_busy(self, cache: int, b: int, c: int, d: int) -> int:
+        """A cache is to be destroyed and still has objects."""
+        name = self.k.mm.view.cache_name(self.k.mm.view.ptr(kmem_cache, cache))
+        place = places.place(places.CACHE_STILL_USED, self._release)
+        message = slub_report.cache_still_used(name, self.k.kallsyms.sprint(self.k.caller))
+        self.k.warn(place.file, place.line, place.function, message + "\n")
+        return 0
+
+    def _fix_flags(self, mask: int, b: int, c: int, d: int) -> int:
+        """A slab or a large kmalloc cannot be in the zone that was asked for."""
+        invalid = mask & (gfp.__GFP_DMA32 | gfp.__GFP_HIGHMEM)
+        fixed = mask & ~invalid
+        text = self.print(
+            [
+                slub_report.unexpected_gfp(invalid, gfp.pgg(invalid), fixed, gfp.pgg(fixed)),
+                *self.k.stack_lines("kmalloc_fix_flags"),
+            ]
+        )
+        self.k.finding("bad-gfp", text[0], text=tuple(text))
+        return fixed
+
+    def _rcu_slab(self, slab_: int, b: int, c: int, d: int) -> int:
+        """The pages of a SLAB_TYPESAFE_BY_RCU slab wait for a grace period."""
+        from kmem.kapi.rcu import free_slab_after_grace
+
+        free_slab_after_grace(self.k, u64(slab_))  # type: ignore[arg-type]  # the kernel is the kapi's Host too
+        return 1
+
+    def _rcu_cache(self, cache: int, b: int, c: int, d: int) -> int:
+        """A destroyed SLAB_TYPESAFE_BY_RCU cache waits for one."""
+        return 1
+
+    def _contig_in_use(self, count: int, b: int, c: int, d: int) -> int:
+        place = places.place(places.CONTIG_IN_USE, self._release)
+        self.k.warn(place.file, place.line, place.function, f"{count} pages are still in use!\n")
         return 0
 
     def _alloc_failed(self, mask: int, order: int, node: int, nodes: int) -> int:

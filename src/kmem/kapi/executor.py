@@ -43,6 +43,8 @@ COMMON_TEXT = KERNEL_TEXT + TEXT_SIZE - (2 << 20)
 """Where the common code of all traps lies: inside the text mapping, behind the real kernel's text."""
 MASK = (1 << 64) - 1
 STAC, CLAC, EFLAGS_AC = b"\x0f\x01\xcb", b"\x0f\x01\xca", 1 << 18
+CALL_COST = 150
+"""Instructions that a call of an exported function is charged with, in time and in the budget."""
 
 
 class TaskDied(Exception):
@@ -129,9 +131,10 @@ class Executor:
                 )
 
             return self.traps.add(missing, address)
-        serve_bound = bound
+        serve_bound, charge = bound, self.cpu.meter.charge
 
         def serve(words: Any) -> Any:
+            charge(CALL_COST)
             try:
                 result = serve_bound(k, words)  # type: ignore[arg-type]  # the kernel is the kapi's Host too
             except CoreFault as wild:

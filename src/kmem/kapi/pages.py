@@ -6,6 +6,7 @@ from kmem.abi import gfp
 from kmem.abi.page_flags import page_flags
 from kmem.kapi.export import data, export, faithful, simplified
 from kmem.kapi.host import Host
+from kmem.kapi.lists import add, entries, init_list_head
 
 PAGE_SIZE = 4096
 
@@ -16,11 +17,6 @@ data(
     lambda k: (k.mem.translate(k.address_of("empty_zero_page")) // PAGE_SIZE).to_bytes(8, "little"),
     doc="Page frame number of empty_zero_page, mm/memory.c.",
 )
-
-
-def page_size(k: Host) -> int:
-    """``sizeof(struct page)``."""
-    return k.layout["page"].size
 
 
 def _set_refcount(k: Host, page: int, count: int) -> None:
@@ -111,28 +107,16 @@ def split_page(k: Host, page: int, order: int) -> None:
 
     mm/page_alloc.c, 6.1. Afterwards each page of a block that is not compound is freed by itself.
     """
-    for index in range(1, 1 << order):
-        _set_refcount(k, page + index * page_size(k), 1)
+    k.mm.split_page(page, order)
 
 
-@export(simplified("pages that are not needed are freed through the per-CPU lists"))
+@export(faithful)
 def alloc_pages_exact(k: Host, size: int, gfp_mask: int) -> int:
     """``void *alloc_pages_exact(size_t size, gfp_t gfp_mask)``
 
     mm/page_alloc.c, 6.1. No more pages than *size* needs, contiguous.
     """
-    if gfp_mask & (gfp.__GFP_COMP | gfp.__GFP_HIGHMEM):
-        k.warn("mm/page_alloc.c", 5930, "alloc_pages_exact", once=True)
-        gfp_mask &= ~(gfp.__GFP_COMP | gfp.__GFP_HIGHMEM)
-    pages = -(-size // PAGE_SIZE)
-    order = (pages - 1).bit_length() if pages else 52
-    addr = k.mm.get_free_pages(gfp_mask, order)
-    if addr:
-        page = k.mm.virt_to_page(addr)
-        split_page(k, page, order)
-        for index in range(pages, 1 << order):
-            k.mm.free_pages(page + index * page_size(k), 0)
-    return addr
+    return k.mm.alloc_pages_exact(size, gfp_mask)
 
 
 @export(faithful)
@@ -151,15 +135,77 @@ def __folio_put(k: Host, folio: int) -> None:
 
     mm/swap.c, 6.1. Frees a page or compound page whose last reference the caller, an inline, has dropped.
     """
-    page = k.layout["page"]
-    order = 0
-    bits, flags = page_flags(k.release.name), k.mem.u64(folio + page.offset("flags"))
-    if flags >> bits.bit("PG_head") & 1:
-        order_at = "flags" if "folio-order" in k.release.features else "compound_order"
-        order = k.mem.u8(folio + page.size + page.offset(order_at))
     # The allocator drops the last reference itself: give it one.
     _set_refcount(k, folio, 1)
-    if flags >> bits.bit("PG_lru") & 1:
+    if k.mem.u64(folio + k.layout["page"].offset("flags")) >> page_flags(k.release.name).bit("PG_lru") & 1:
         k.user.put_page(folio)
     else:
-        k.mm.free_pages(folio, order)
+        k.mm.page_ref_sub(folio, 1)
+
+
+@export(faithful)
+def __alloc_pages_bulk(
+    k: Host, gfp_mask: int, preferred_nid: int, nodemask: int, nr_pages: int, page_list: int, page_array: int
+) -> int:
+    """``unsigned long __alloc_pages_bulk(gfp_t gfp, int preferred_nid, nodemask_t *nodemask, int nr_pages, struct
+    list_head *page_list, struct page **page_array)``
+
+    mm/page_alloc.c, 6.1. Single pages, to the front of the list or into the empty places of the array. Returns how many
+    places are filled up to the last one, which may be fewer than *nr_pages*.
+    """
+    filled = 0
+    if page_array:
+        while filled < nr_pages and k.mem.u64(page_array + 8 * filled):
+            filled += 1
+    if nr_pages <= 0 or (page_array and filled == nr_pages):
+        return filled
+    places = [n for n in range(filled, nr_pages) if not (page_array and k.mem.u64(page_array + 8 * n))]
+    pages = k.mm.alloc_pages_bulk(gfp_mask, len(places), preferred_nid, _nodes(k, nodemask))
+    lru = k.layout["page"].offset("lru")
+    for place, page in zip(places, pages, strict=False):
+        if page_list:
+            add(k, page + lru, page_list)
+        else:
+            k.mem.set_u64(page_array + 8 * place, page)
+    if len(pages) == len(places):
+        return nr_pages
+    return places[len(pages)] if pages else filled
+
+
+@export(faithful)
+def put_pages_list(k: Host, pages: int) -> None:
+    """``void put_pages_list(struct list_head *pages)``
+
+    mm/swap.c, 6.1. Drops one reference of each page of the list and empties it.
+    """
+    lru = k.layout["page"].offset("lru")
+    for entry in entries(k, pages):
+        k.mm.page_ref_sub(entry - lru, 1)
+    init_list_head(k, pages)
+
+
+@export(faithful)
+def is_free_buddy_page(k: Host, page: int) -> bool:
+    """``bool is_free_buddy_page(struct page *page)``
+
+    mm/page_alloc.c, 6.1. Whether the page lies in a free block.
+    """
+    return k.mm.is_free_buddy_page(page)
+
+
+@export(simplified("pages in use are not migrated away: -EBUSY"))
+def alloc_contig_range(k: Host, start: int, end: int, migratetype: int, gfp_mask: int) -> int:
+    """``int alloc_contig_range(unsigned long start, unsigned long end, unsigned migratetype, gfp_t gfp_mask)``
+
+    mm/page_alloc.c, 6.1. These page frames, each a page by itself; 0, or -EBUSY.
+    """
+    return k.mm.alloc_contig_range(start, end, migratetype, gfp_mask)
+
+
+@export(faithful)
+def free_contig_range(k: Host, pfn: int, nr_pages: int) -> None:
+    """``void free_contig_range(unsigned long pfn, unsigned long nr_pages)``
+
+    mm/page_alloc.c, 6.1. Page by page; warns of pages that others still refer to.
+    """
+    k.mm.free_contig_range(pfn, nr_pages)

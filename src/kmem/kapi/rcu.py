@@ -14,7 +14,13 @@ from kmem.kapi.sched import stuck
 KFREE_OFFSET_LIMIT = 4096
 """A smaller "function" is the offset of the rcu_head in an object to be freed."""
 
+_SLAB_RCU_HEAD = 8
 _GRACE = simplified("a grace period ends when the one task has left its read-side sections")
+
+RCU_FREE_SLAB = 0xFFFFFFFF81000FF8
+"""The callback of slabs whose pages wait (``rcu_free_slab()``, mm/slub.c): an address where no function begins, since
+the mm does the work.
+"""
 
 # struct { struct rcu_head *first; struct rcu_head *last; }
 data("rcu_cblist", 16, doc="Queued callbacks: first and last. The model's own.", private=True)
@@ -81,14 +87,19 @@ def kvfree_call_rcu(k: Host, head: int, func: int) -> Guest:
     return 0
 
 
+def free_slab_after_grace(k: Host, slab: int) -> None:
+    """``call_rcu(&slab->rcu_head, rcu_free_slab)``."""
+    call_rcu(k, slab + _SLAB_RCU_HEAD, RCU_FREE_SLAB)
+
+
 def pending(k: Host) -> bool:
     """Whether callbacks wait."""
     return k.mem.u64(k.address_of("rcu_cblist")) != 0
 
 
 def drain(k: Host) -> Guest:
-    """Runs the callbacks that are queued now and those that they queue; returns how many. Call it outside read-side
-    sections."""
+    """Runs the callbacks that are queued now and those that they queue; returns how many. Then the caches are forgotten
+    that were destroyed and waited. Call it outside read-side sections."""
     cblist = k.address_of("rcu_cblist")
     count = 0
     while head := k.mem.u64(cblist):
@@ -100,9 +111,13 @@ def drain(k: Host) -> Guest:
         if func < KFREE_OFFSET_LIMIT:
             k.mm.kvfree(head - func)
             continue
+        if func == RCU_FREE_SLAB:
+            k.mm.rcu_free_slab(head - _SLAB_RCU_HEAD)
+            continue
         k.context.local_bh_disable()
         yield Call(func, (head,))
         k.context.local_bh_enable()
+    k.mm.rcu_destroy_caches()
     return count
 
 

@@ -241,12 +241,32 @@ def kmem_cache_alloc_bulk(k: Host, s: int, flags: int, size: int, p: int) -> int
 def kmem_cache_free_bulk(k: Host, s: int, size: int, p: int) -> None:
     """``void kmem_cache_free_bulk(struct kmem_cache *s, size_t size, void **p)``
 
-    mm/slub.c, 6.1. Without a cache (kfree_bulk()) each object goes to its own. The last is freed first, so that the
-    first is the next to be allocated.
+    mm/slub.c, 6.1. Without a cache (kfree_bulk()) each object goes to its own. Objects of one slab go back as one
+    chain, from the last on; the array is sorted on the way, as the kernel's is not ours to read afterwards.
     """
-    for index in reversed(range(size)):
-        obj = k.mem.u64(p + 8 * index)
-        if s:
-            k.mm.kmem_cache_free(s, obj)
-        else:
-            k.mm.kfree(obj)
+    k.mm.kmem_cache_free_bulk(s, [k.mem.u64(p + 8 * index) for index in range(size)])
+
+
+@export(simplified("stacks of allocation and free are not printed"))
+def kmem_dump_obj(k: Host, object: int) -> bool:
+    """``bool kmem_dump_obj(void *object)``
+
+    mm/slab_common.c, 6.1. Continues the log line with what is known of a slab object; false for what is none.
+    """
+    from kmem.kapi.provenance import slab_object
+
+    text = slab_object(k, object)
+    if text:
+        k.log.printk(text)
+    return bool(text)
+
+
+@export(simplified("stacks of allocation and free are not printed"))
+def mem_dump_obj(k: Host, object: int) -> None:
+    """``void mem_dump_obj(void *object)``
+
+    mm/util.c, 6.1. As kmem_dump_obj(), for any kind of memory.
+    """
+    from kmem.kapi.provenance import any_memory, slab_object
+
+    k.log.printk(slab_object(k, object) or any_memory(k, object))

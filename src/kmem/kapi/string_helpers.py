@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from kmem.abi.gfp import __GFP_ZERO
 from kmem.kapi.ctype import isprint, isspace
 from kmem.kapi.errno import E2BIG, EINVAL
 from kmem.kapi.export import export, faithful
@@ -278,3 +279,36 @@ def string_get_size(k: Host, size: int, blk_size: int, units: int, buf: int, len
     """
     if length > 0:
         k.mem.write(buf, size_text(size, blk_size, units).encode()[: length - 1] + b"\0")
+
+
+@export(faithful)
+def kfree_strarray(k: Host, array: int, n: int) -> None:
+    """``void kfree_strarray(char **array, size_t n)``
+
+    lib/string_helpers.c, 6.1. NULL is allowed.
+    """
+    if array:
+        for index in range(n):
+            k.mm.kfree(k.mem.u64(array + 8 * index))
+        k.mm.kfree(array)
+
+
+@export(faithful)
+def kasprintf_strarray(k: Host, gfp: int, prefix: int, n: int) -> int:
+    """``char **kasprintf_strarray(gfp_t gfp, const char *prefix, size_t n)``
+
+    lib/string_helpers.c, 6.1. An array of *n* strings ``prefix-0``, ``prefix-1`` …, and NULL behind them.
+    """
+    names = k.mm.kmalloc(8 * (n + 1), gfp | __GFP_ZERO, caller=k.caller)
+    if not names:
+        return 0
+    text = k.mem.cstr(prefix)
+    for index in range(n):
+        name = b"%s-%d\0" % (text, index)
+        p = k.mm.kmalloc(len(name), gfp, caller=k.caller)
+        if not p:
+            kfree_strarray(k, names, index)
+            return 0
+        k.mem.write(p, name)
+        k.mem.set_u64(names + 8 * index, p)
+    return names

@@ -95,6 +95,10 @@ class Meter:
         """Whether the running budget is used up."""
         return self._counter[0] < 0
 
+    def charge(self, instructions: int) -> None:
+        """Count *instructions* that were not executed here: the run stops if they were more than it had left."""
+        self._counter[0] -= instructions * BYTES_PER_INSTRUCTION
+
     def _left(self) -> int:
         return max(self._counter[0], 0)
 

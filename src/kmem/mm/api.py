@@ -14,11 +14,14 @@ from kmem.abi.gfp import GFP_KERNEL
 from kmem.lib.cstruct import u64
 from kmem.machine.ram import Ram
 from kmem.mm.api_iomem import IomemCalls
+from kmem.mm.api_pages import PageCalls
 from kmem.mm.api_vmap import VmapCalls
 from kmem.mm.binding import Core, PrivateArea, UpcallHandler, load_core
 from kmem.mm.boot import MemoryBoot, ram_end
 from kmem.mm.config import BootConfig
+from kmem.mm.inlines import Inlines
 from kmem.mm.mm_types import kmem_cache, kmem_signal, task_struct
+from kmem.mm.provenance import Provenance
 from kmem.mm.resource import Resources
 from kmem.mm.view import View
 
@@ -27,7 +30,7 @@ _CALLER = Struct("<QQQII")
 """``call_site`` … ``context`` of the private area."""
 
 
-class Mm(VmapCalls, IomemCalls):
+class Mm(VmapCalls, IomemCalls, Inlines, PageCalls, Provenance):
     """The mm of one machine. *caller* of an allocation is its call site; *moment* says what holds now.
 
     ``moment()`` returns (call site, preempt count, task, CPU, nanoseconds since boot).
@@ -92,14 +95,6 @@ class Mm(VmapCalls, IomemCalls):
         self._here(0, gfp)
         return self.core.k_kmalloc_trace(s, gfp, node, size)
 
-    def kzalloc(self, size: int, gfp: int = GFP_KERNEL) -> int:
-        """``void *kzalloc(size_t size, gfp_t flags)``."""
-        return self.kmalloc(size, gfp | GFP_ZERO)
-
-    def kcalloc(self, n: int, size: int, gfp: int = GFP_KERNEL) -> int:
-        """``void *kcalloc(size_t n, size_t size, gfp_t flags)``: NULL if the product does not fit size_t."""
-        return 0 if n * size >> 64 else self.kzalloc(n * size, gfp)
-
     def kmalloc_large(self, size: int, gfp: int = GFP_KERNEL, node: int = -1) -> int:
         """``void *kmalloc_large_node(size_t size, gfp_t flags, int node)``."""
         return self.kmalloc(max(size, 8193), gfp, node)
@@ -157,21 +152,17 @@ class Mm(VmapCalls, IomemCalls):
         self._here()
         self.core.k_kmem_cache_free(s, p)
 
-    def kmem_cache_alloc_bulk(self, s: int, gfp: int, n: int) -> list[int]:
-        """``int kmem_cache_alloc_bulk(…)``: all *n* objects or none."""
-        got: list[int] = []
-        for _ in range(n):
-            p = self.kmem_cache_alloc(s, gfp)
-            if not p:
-                for made in got:
-                    self.kmem_cache_free(s, made)
-                return []
-            got.append(p)
-        return got
-
     def kmem_cache_shrink(self, s: int) -> int:
         """``int kmem_cache_shrink(struct kmem_cache *s)``."""
         return self.core.k_kmem_cache_shrink(s)
+
+    def rcu_free_slab(self, slab: int) -> None:
+        """``rcu_free_slab()``: the grace period of an empty SLAB_TYPESAFE_BY_RCU slab is over."""
+        self.core.k_rcu_free_slab(slab)
+
+    def rcu_destroy_caches(self) -> int:
+        """``slab_caches_to_rcu_destroy_workfn()``: forget the destroyed SLAB_TYPESAFE_BY_RCU caches; how many."""
+        return self.core.k_rcu_destroy_caches()
 
     def kmem_cache_size(self, s: int) -> int:
         """``unsigned int kmem_cache_size(struct kmem_cache *s)``."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from kmem.abi.address import KERNEL_TEXT, PAGE_OFFSET, START_KERNEL_MAP, VMEMMAP_START
 from kmem.abi.exports import export
 from kmem.abi.release import release
+from kmem.errors import UsageError
 from kmem.lib.cstruct import s64
 from kmem.machine.ram import Ram
 from kmem.mm.binding import Core
@@ -304,12 +305,20 @@ class MemoryBoot:
         self.core.k_kmem_cache_init(PAGE_OFFSET + self.boot_caches, PAGE_OFFSET + self.names)
 
     def string(self, text: str) -> int:
-        """Put a C string into the kernel image and return its address."""
+        """The address of a C string in the kernel image, put there if it is not yet."""
         k = self.view.kdata
-        used = k.strings_used
+        used = int(k.strings_used)
         raw = text.encode() + b"\0"
-        base = KDATA_ADDRESS + kdata.field("strings").offset + used
+        base = KDATA_ADDRESS + kdata.field("strings").offset
         at = base - START_KERNEL_MAP
-        self.ram.mem[at : at + len(raw)] = raw
+        found = bytes(self.ram.mem[at : at + used]).find(raw)
+        if found >= 0:
+            return base + found
+        if used + len(raw) > kdata.field("strings").size:
+            raise UsageError(
+                f"the names that calls from Python gave fill their {kdata.field('strings').size} bytes",
+                remedy="Use fewer different names, or pass the address of a string of your own.",
+            )
+        self.ram.mem[at + used : at + used + len(raw)] = raw
         k.strings_used = used + len(raw)
-        return base
+        return base + used

@@ -22,7 +22,13 @@ from __future__ import annotations
     UP_MIGRATE_PAGE,
     UP_STUCK,
     UP_SLAB_OOM,
-) = range(1, 20)
+    UP_CACHE_FAILED,
+    UP_CACHE_BUSY,
+    UP_FIX_FLAGS,
+    UP_RCU_SLAB,
+    UP_RCU_CACHE,
+    UP_CONTIG_IN_USE,
+) = range(1, 26)
 """Codes. What the four arguments mean is said where the upcall is made."""
 
 (

@@ -12,9 +12,12 @@ from kmem.mm import (
     mm_init,
     mmap,
     page_alloc,
+    page_exact,
     page_free,
+    page_isolation,
     percpu,
     shuffle,
+    slub_bulk,
     slub_geometry,
     swap,
     util,
@@ -23,6 +26,6 @@ from kmem.mm import (
 )
 
 MODULES = (
-    *(page_free, page_alloc, percpu, shuffle, slub_geometry, kmalloc, vmalloc, vmap, ioremap, util, mm_init),
-    *(filemap, migrate, swap, mmap, fork, gup),
+    *(page_free, page_alloc, page_exact, page_isolation, percpu, shuffle, slub_geometry, kmalloc, slub_bulk),
+    *(vmalloc, vmap, ioremap, util, mm_init, filemap, migrate, swap, mmap, fork, gup),
 )

@@ -14,9 +14,9 @@ from kmem.abi.slab_flags import (
 )
 from kmem.lib.jit import address, always_inline, copy, entry, fill, jit, noinline, ptr, ult
 from kmem.mm import places
-from kmem.mm.codes import UP_WRONG_CACHE
+from kmem.mm.codes import UP_FIX_FLAGS, UP_WRONG_CACHE
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, emit, may_fail
-from kmem.mm.mm_types import kmem_cache
+from kmem.mm.mm_types import kmem_cache, slab
 from kmem.mm.mmzone import (
     NR_SLAB_UNRECLAIMABLE_B,
     PAGE_SIZE,
@@ -26,6 +26,7 @@ from kmem.mm.mmzone import (
     page_pgdat,
     page_slab,
     page_to_virt,
+    priv,
     virt_to_head_page,
 )
 from kmem.mm.page_alloc import alloc_pages_node
@@ -38,12 +39,13 @@ from kmem.mm.slab_common import (
     kmem_cache_create,
     kmem_cache_destroy,
     kmem_cache_init,
+    rcu_destroy_caches,
 )
 from kmem.mm.slub import flush_all, kmem_cache_free_one, shrink_node, slab_alloc_node, slab_free
 from kmem.mm.slub_debug import get_orig_size, slub_debug_orig_size
 from kmem.mm.slub_freelist import get_freepointer, slab_of_page, this_cpu_slab, virt_to_slab
 from kmem.mm.slub_geometry import get_order
-from kmem.mm.slub_node import get_node
+from kmem.mm.slub_node import GFP_SLAB_BUG_MASK, get_node, release_slab
 from kmem.mm.upcalls import tell, warn
 
 ZERO_SIZE_PTR = 16
@@ -60,6 +62,8 @@ def zero_or_null(p: int) -> bool:
 def kmalloc_large_node(k: Any, size: int, gfp: int, node: int) -> int:
     """``__kmalloc_large_node()``: whole pages, compound, for sizes above 8 KiB."""
     order = get_order(size)
+    if gfp & GFP_SLAB_BUG_MASK:
+        gfp = tell(k, UP_FIX_FLAGS, gfp, 0, 0, 0)
     p = alloc_pages_node(k, gfp | __GFP_COMP, order, node)
     if not p:
         return 0
@@ -68,27 +72,34 @@ def kmalloc_large_node(k: Any, size: int, gfp: int, node: int) -> int:
 
 
 @always_inline
-def kmalloc_node(k: Any, size: int, gfp: int, node: int) -> int:
-    """``__kmalloc_node()``: *size* bytes, physically contiguous; 0 on failure, ZERO_SIZE_PTR for nothing."""
+def try_kmalloc(k: Any, size: int, gfp: int, node: int) -> int:
+    """:func:`kmalloc_node` without its trace event."""
     if size > KMALLOC_MAX_CACHE_SIZE or size < 0:
-        got = kmalloc_large_node(k, size, gfp, node) if size > 0 and may_fail(k, gfp) else 0
-        emit(
-            k,
-            KMALLOC,
-            got,
-            size,
-            PAGE_SIZE << get_order(size) if size > 0 else 0,
-            gfp,
-            node,
-            0,
-            get_order(max(size, 1)),
-        )
-        return got
+        return kmalloc_large_node(k, size, gfp, node) if size > 0 and may_fail(k, gfp) else 0
     if size == 0:
         return ZERO_SIZE_PTR
-    s = kmalloc_slab(k, size, gfp)
-    got = slab_alloc_node(k, s, gfp, node, size) if may_fail(k, gfp) else 0
-    emit(k, KMALLOC, got, size, s.size, gfp, node, address(s), 0)
+    return slab_alloc_node(k, kmalloc_slab(k, size, gfp), gfp, node, size) if may_fail(k, gfp) else 0
+
+
+@noinline
+def trace_kmalloc(k: Any, got: int, size: int, gfp: int, node: int) -> None:
+    """``trace_kmalloc()``."""
+    if size > KMALLOC_MAX_CACHE_SIZE:
+        order = get_order(size)
+        emit(k, KMALLOC, got, size, PAGE_SIZE << order, gfp, node, 0, order)
+    elif size < 0:
+        emit(k, KMALLOC, got, size, 0, gfp, node, 0, 0)
+    elif size:
+        s = kmalloc_slab(k, size, gfp)
+        emit(k, KMALLOC, got, size, s.size, gfp, node, address(s), 0)
+
+
+@always_inline
+def kmalloc_node(k: Any, size: int, gfp: int, node: int) -> int:
+    """``__kmalloc_node()``: *size* bytes, physically contiguous; 0 on failure, ZERO_SIZE_PTR for nothing."""
+    got = try_kmalloc(k, size, gfp, node)
+    if priv(k).listening:
+        trace_kmalloc(k, got, size, gfp, node)
     return got
 
 
@@ -168,20 +179,30 @@ def kmem_cache_alloc(k: Any, s: Any, gfp: int, node: int) -> int:
     return got
 
 
+@noinline
+def cache_from_obj(k: Any, s: Any, obj: int) -> Any:
+    """``cache_from_obj()`` with hardening or checks: the cache that the object really came from, with a warning if that
+    is not *s*, and NULL for what is in no slab.
+    """
+    head = virt_to_head_page(k, obj)
+    if not page_slab(head):
+        warn(k, places.FREE_NOT_SLAB, obj, address(s))
+        return ptr(kmem_cache, 0, k)
+    real = slab_of_page(head).slab_cache
+    if real != s:
+        tell(k, UP_WRONG_CACHE, address(s), address(real), obj, 0)
+    return real
+
+
 @jit
 def kmem_cache_free(k: Any, s: Any, obj: int) -> None:
     """``void kmem_cache_free(struct kmem_cache *s, void *x)``: with hardening or checks, to the cache it really came
     from.
     """
     if k.hardened or s.flags & SLAB_CONSISTENCY_CHECKS:
-        head = virt_to_head_page(k, obj)
-        if not page_slab(head):
-            warn(k, places.FREE_NOT_SLAB, obj, address(s))
+        s = cache_from_obj(k, s, obj)
+        if not s:
             return
-        real = slab_of_page(head).slab_cache
-        if real != s:
-            tell(k, UP_WRONG_CACHE, address(s), address(real), obj, 0)
-            s = real
     emit(k, KMEM_CACHE_FREE, obj, 0, 0, 0, -1, address(s), 0)
     kmem_cache_free_one(k, s, obj)
 
@@ -256,6 +277,21 @@ def k_kmem_cache_free(ram: Any, s: int, obj: int) -> int:
     k = kernel(ram)
     kmem_cache_free(k, ptr(kmem_cache, s, k), obj)
     return 0
+
+
+@entry
+def k_rcu_free_slab(ram: Any, p: int) -> int:
+    """``rcu_free_slab()``: the slab whose ``struct slab`` is at *p*, after the grace period."""
+    k = kernel(ram)
+    sl = ptr(slab, p, k)
+    release_slab(k, sl.slab_cache, sl)
+    return 0
+
+
+@entry
+def k_rcu_destroy_caches(ram: Any) -> int:
+    """``slab_caches_to_rcu_destroy_workfn()``, after its ``rcu_barrier()``: how many caches are gone."""
+    return rcu_destroy_caches(kernel(ram))
 
 
 @entry

@@ -151,6 +151,8 @@ kmem_page_cache = private_struct("kmem_page_cache", [("nrpages", "u64"), ("read"
 """What ``page->mapping`` of a page of the cache leads to: pages there are, and pages ever read."""
 
 EVENT_RING = 16384
+WORDS = 8192
+"""Room for an array that a call takes or gives."""
 
 private = private_struct(
     "kmem_private",
@@ -181,6 +183,7 @@ private = private_struct(
         ("sc", "struct kmem_scan_control"),
         ("cc", "struct kmem_compact_control"),
         ("ring", f"[{EVENT_RING}]struct kmem_event"),
+        ("words", f"[{WORDS}]u64"),
     ],
     PRIVATE,
 )
@@ -241,6 +244,7 @@ kdata = private_struct(
         ("kmem_cache_node", "*kmem_cache"),
         ("slab_caches", "struct list_head"),
         ("size_index", "[24]u8"),
+        ("slab_caches_to_rcu_destroy", "struct list_head"),
         ("kmalloc_caches", f"[{MAX_KMALLOC_TYPES}][{KMALLOC_SLOTS}]*kmem_cache"),
         # vmalloc
         ("vmap_area_list", "struct list_head"),

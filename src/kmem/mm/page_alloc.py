@@ -89,7 +89,7 @@ def alloc_pages(k: Any, gfp: int, order: int, node: int) -> Any:
     if not may_fail(k, gfp):
         return no_page(k)
     p = alloc_pages_node(k, gfp, order, node)
-    emit(k, MM_PAGE_ALLOC, page_to_pfn(p) if p else -1, 0, 4096 << order, gfp, node, 0, order)
+    emit(k, MM_PAGE_ALLOC, page_to_pfn(p) if p else -1, 4096 << order, 4096 << order, gfp, node, 0, order)
     return p
 
 

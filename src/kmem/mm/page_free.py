@@ -296,6 +296,8 @@ def free_pcppages_bulk(k: Any, z: Any, count: int, pcp: Any, pindex: int) -> Non
             list_del(p.lru)
             count -= 1 << order
             pcp.count = pcp.count - (1 << order)
+            if z.nr_isolate_pageblock:
+                migratetype = get_pageblock_migratetype(k, page_to_pfn(p))
             if not _bad_page(k, p):
                 free_one_block(k, z, page_to_pfn(p), order, migratetype, False)
             if count <= 0 or list_empty(lst):

@@ -373,13 +373,8 @@ def nr_pcp_alloc(pcp: Any, z: Any, order: int) -> int:
 
 
 @jit
-def rmqueue_pcplist(k: Any, z: Any, order: int, migratetype: int, alloc_flags: int) -> Any:
-    """``rmqueue_pcplist()``: a block from this CPU's list, refilled if it is empty."""
-    pcp = this_cpu_pages(k, z)
-    if PCP_HIGH_AUTO:
-        pcp.free_count = pcp.free_count >> 1
-    else:
-        pcp.free_factor = pcp.free_factor >> 1
+def take_pcplist(k: Any, z: Any, order: int, migratetype: int, alloc_flags: int, pcp: Any) -> Any:
+    """``__rmqueue_pcplist()``: a block from a CPU's list, refilled if it is empty."""
     lst = pcp.lists[order_to_pindex(migratetype, order)]
     if list_empty(lst):
         batch = nr_pcp_alloc(pcp, z, order)
@@ -390,6 +385,17 @@ def rmqueue_pcplist(k: Any, z: Any, order: int, migratetype: int, alloc_flags: i
     list_del(p.lru)
     pcp.count = pcp.count - (1 << order)
     return p
+
+
+@jit
+def rmqueue_pcplist(k: Any, z: Any, order: int, migratetype: int, alloc_flags: int) -> Any:
+    """``rmqueue_pcplist()``: a block from this CPU's list."""
+    pcp = this_cpu_pages(k, z)
+    if PCP_HIGH_AUTO:
+        pcp.free_count = pcp.free_count >> 1
+    else:
+        pcp.free_factor = pcp.free_factor >> 1
+    return take_pcplist(k, z, order, migratetype, alloc_flags, pcp)
 
 
 @jit

@@ -52,6 +52,7 @@ VFREE_BAD_ADDRESS, VFREE_IN_NMI, CACHE_WRONG, FREE_NOT_SLAB, IOREMAP_RAM = range
 ) = range(100, 120)
 ALLOC_ATOMIC_RECLAIM, ALLOC_NOFAIL_OOM, ALLOC_NOFAIL_NOWAIT, ALLOC_NOFAIL_MEMALLOC, ALLOC_NOFAIL_COSTLY = range(12, 17)
 ALLOC_NOFAIL_ORDER = 17
+ALLOC_PAGES_EXACT, CACHE_STILL_USED, CONTIG_IN_USE, USERCOPY_REGION, CTOR_ZERO = range(200, 205)
 
 PLACES: dict[int, Place] = {
     ALLOC_PAGES_ORDER: Place("mm/page_alloc.c", 5634, "__alloc_pages", True),
@@ -91,6 +92,11 @@ PLACES: dict[int, Place] = {
     ALLOC_NOFAIL_MEMALLOC: Place("mm/page_alloc.c", 5375, "__alloc_pages_slowpath.constprop.0", True),
     ALLOC_NOFAIL_COSTLY: Place("mm/page_alloc.c", 5383, "__alloc_pages_slowpath.constprop.0", True),
     ALLOC_NOFAIL_ORDER: Place("mm/page_alloc.c", 3891, "get_page_from_freelist", True),
+    ALLOC_PAGES_EXACT: Place("mm/page_alloc.c", 5930, "alloc_pages_exact", True),
+    CACHE_STILL_USED: Place("mm/slab_common.c", 493, "kmem_cache_destroy", False),
+    CONTIG_IN_USE: Place("mm/page_alloc.c", 9508, "free_contig_range", False),
+    USERCOPY_REGION: Place("mm/slab_common.c", 320, "kmem_cache_create_usercopy", False),
+    CTOR_ZERO: Place("mm/slub.c", 2001, "new_slab", True),
     CACHE_WRONG: Place("mm/slab.h", 665, "cache_from_obj", False),
 }
 

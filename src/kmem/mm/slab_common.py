@@ -22,6 +22,7 @@ from kmem.abi.slab_flags import (
     SLAB_NO_MERGE,
     SLAB_NO_USER_FLAGS,
     SLAB_RECLAIM_ACCOUNT,
+    SLAB_TYPESAFE_BY_RCU,
 )
 from kmem.lib.jit import (
     address,
@@ -38,8 +39,9 @@ from kmem.lib.jit import (
     store32,
     store64,
 )
-from kmem.lib.list import INIT_LIST_HEAD, list_add, list_del
-from kmem.mm.codes import REPORT_REMAINING, UP_CACHE_FLAGS
+from kmem.lib.list import INIT_LIST_HEAD, list_add, list_add_tail, list_del, list_empty
+from kmem.mm import places
+from kmem.mm.codes import REPORT_REMAINING, UP_CACHE_BUSY, UP_CACHE_FAILED, UP_CACHE_FLAGS, UP_RCU_CACHE
 from kmem.mm.events import CACHE_CREATE, CACHE_DESTROY, emit, inner_fails, may_fail
 from kmem.mm.features import (
     KMALLOC_ALIASES,
@@ -73,11 +75,12 @@ from kmem.mm.slub_node import (
     no_node,
     slab_from_list,
 )
-from kmem.mm.upcalls import tell
+from kmem.mm.upcalls import tell, warn
 
 DOWN, PARTIAL, PARTIAL_NODE, UP, FULL = range(5)
 """``enum slab_state``."""
 
+EINVAL, ENOMEM = 22, 12
 KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH = 3, 13
 KMALLOC_MAX_CACHE_SIZE = 1 << KMALLOC_SHIFT_HIGH
 CPU_SLAB_ALIGN = 16
@@ -311,6 +314,7 @@ def kmem_cache_init(k: Any, boot_caches: int, names: int) -> None:
     """
     INIT_LIST_HEAD(k.slab_caches)
     setup_kmalloc_cache_index_table(k)
+    INIT_LIST_HEAD(k.slab_caches_to_rcu_destroy)
     nodes = ptr(kmem_cache, boot_caches, k)
     caches = ptr(kmem_cache, boot_caches + 8192 + 512, k)
     k.kmem_cache_node = nodes
@@ -484,26 +488,10 @@ def sysfs_slab_alias(k: Any, s: Any, name: int) -> bool:
 
 
 @jit
-def kmem_cache_create(
+def create_cache(
     k: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int
 ) -> Any:
-    """``kmem_cache_create_usercopy()``: a cache, or an alias of one that fits; NULL if memory is short or sizes are
-    absurd.
-    """
-    if flags & ~SLAB_FLAGS_PERMITTED:
-        return no_cache(k)
-    flags &= CACHE_CREATE_MASK
-    if (usersize == 0 and useroffset) or size < usersize or size - usersize < useroffset:
-        usersize = 0
-        useroffset = 0
-    if usersize == 0:
-        s = find_mergeable(k, size, align, flags, name, ctor, usersize)
-        if s and sysfs_slab_alias(k, s, name):
-            s.refcount = s.refcount + 1
-            s.object_size = max(s.object_size, size)
-            s.inuse = max(s.inuse, align_up(size, 8))
-            emit(k, CACHE_CREATE, address(s), size, s.size, 0, -1, address(s), 1)
-            return s
+    """``create_cache()``, with a copy of the name: a cache of its own, or NULL for lack of memory."""
     length = string_length(k, name)
     own = kmalloc_from(k, length + 1, GFP_KERNEL, -1) if may_fail(k, GFP_KERNEL) else 0
     if not own:
@@ -522,11 +510,43 @@ def kmem_cache_create(
         if kmem_cache_open(k, s, flags):
             s.refcount = 1
             list_add(s.list, k.slab_caches)
-            emit(k, CACHE_CREATE, address(s), size, s.size, 0, -1, address(s), 0)
             return s
         kmem_cache_free_one(k, k.kmem_cache, got)
     kfree_object(k, own)
     return no_cache(k)
+
+
+@jit
+def kmem_cache_create(
+    k: Any, name: int, size: int, align: int, flags: int, ctor: int, useroffset: int, usersize: int
+) -> Any:
+    """``kmem_cache_create_usercopy()``: a cache, or an alias of one that fits.
+
+    NULL, and a message, for flags that are no slab flags (-EINVAL) and for lack of memory (-ENOMEM). A usercopy region
+    that does not lie in the object is warned about and not used.
+    """
+    if flags & ~SLAB_FLAGS_PERMITTED:
+        tell(k, UP_CACHE_FAILED, name, EINVAL, flags, 0)
+        return no_cache(k)
+    flags &= CACHE_CREATE_MASK
+    if (usersize == 0 and useroffset) or size < usersize or size - usersize < useroffset:
+        warn(k, places.USERCOPY_REGION, useroffset, usersize)
+        usersize = 0
+        useroffset = 0
+    if usersize == 0:
+        s = find_mergeable(k, size, align, flags, name, ctor, usersize)
+        if s:
+            s.refcount = s.refcount + 1
+            s.object_size = max(s.object_size, size)
+            s.inuse = max(s.inuse, align_up(size, 8))
+            emit(k, CACHE_CREATE, address(s), size, s.size, 0, -1, address(s), 1)
+            return s
+    s = create_cache(k, name, size, align, flags, ctor, useroffset, usersize)
+    if s:
+        emit(k, CACHE_CREATE, address(s), size, s.size, 0, -1, address(s), 0)
+    else:
+        tell(k, UP_CACHE_FAILED, name, ENOMEM, flags, 0)
+    return s
 
 
 @jit
@@ -548,19 +568,45 @@ def kmem_cache_shutdown(k: Any, s: Any) -> int:
 
 
 @jit
+def slab_kmem_cache_release(k: Any, s: Any) -> None:
+    """``slab_kmem_cache_release()``: forget a cache that has no slabs."""
+    kmem_cache_release(k, s)
+    if s.name:
+        kfree_object(k, s.name)
+    kmem_cache_free_one(k, k.kmem_cache, address(s))
+
+
+@jit
+def rcu_destroy_caches(k: Any) -> int:
+    """``slab_caches_to_rcu_destroy_workfn()``: the grace period is over."""
+    gone = 0
+    while not list_empty(k.slab_caches_to_rcu_destroy):
+        s = cache_from_list(k.slab_caches_to_rcu_destroy.next)
+        list_del(s.list)
+        slab_kmem_cache_release(k, s)
+        gone += 1
+    return gone
+
+
+@jit
 def kmem_cache_destroy(k: Any, s: Any) -> int:
-    """``kmem_cache_destroy()``: -EBUSY (-16) if objects are still in use; an alias only drops its reference."""
+    """``kmem_cache_destroy()``: -EBUSY (-16), and a warning, if objects are still in use; an alias only drops its
+    reference. One with SLAB_TYPESAFE_BY_RCU is gone after a grace period.
+    """
     s.refcount = s.refcount - 1
     if s.refcount:
         emit(k, CACHE_DESTROY, address(s), 0, 0, 0, -1, address(s), 1)
         return 0
     if kmem_cache_shutdown(k, s):
+        tell(k, UP_CACHE_BUSY, address(s), 0, 0, 0)
         return -16
     emit(k, CACHE_DESTROY, address(s), 0, 0, 0, -1, address(s), 0)
     list_del(s.list)
     forget_aliases(k, address(s), 0)
-    kmem_cache_release(k, s)
-    if s.name:
-        kfree_object(k, s.name)
-    kmem_cache_free_one(k, k.kmem_cache, address(s))
+    if s.flags & SLAB_TYPESAFE_BY_RCU:
+        list_add_tail(s.list, k.slab_caches_to_rcu_destroy)
+        if not tell(k, UP_RCU_CACHE, address(s), 0, 0, 0):
+            rcu_destroy_caches(k)
+        return 0
+    slab_kmem_cache_release(k, s)
     return 0

@@ -18,6 +18,7 @@ from kmem.abi.gfp import (
     __GFP_FS,
     __GFP_HARDWALL,
     __GFP_HIGH,
+    __GFP_HIGHMEM,
     __GFP_IO,
     __GFP_KSWAPD_RECLAIM,
     __GFP_MEMALLOC,
@@ -28,6 +29,7 @@ from kmem.abi.gfp import (
     __GFP_RECLAIMABLE,
     __GFP_RETRY_MAYFAIL,
     __GFP_THISNODE,
+    __GFP_ZERO,
 )
 from kmem.abi.slab_flags import (
     SLAB_CACHE_DMA,
@@ -36,10 +38,12 @@ from kmem.abi.slab_flags import (
     SLAB_POISON,
     SLAB_RECLAIM_ACCOUNT,
     SLAB_STORE_USER,
+    SLAB_TYPESAFE_BY_RCU,
 )
 from kmem.lib.jit import address, always_inline, container_of, fill, jit, load32, noinline, ptr
 from kmem.lib.list import list_add, list_add_tail, list_del
-from kmem.mm.codes import UP_CTOR
+from kmem.mm import places
+from kmem.mm.codes import UP_CTOR, UP_FIX_FLAGS, UP_RCU_SLAB
 from kmem.mm.features import SLAB_ALWAYS_COMPOUND, SLUB_PARTIAL_NOT_FROZEN
 from kmem.mm.mm_types import kmem_cache_node, slab
 from kmem.mm.mmzone import (
@@ -76,7 +80,7 @@ from kmem.mm.slub_freelist import (
     slab_order,
     this_cpu_slab,
 )
-from kmem.mm.upcalls import tell
+from kmem.mm.upcalls import tell, warn
 from kmem.mm.vm_events import EV_SLAB_DISCARD, EV_SLAB_NEW
 
 GFP_RECLAIM_MASK = (
@@ -93,6 +97,7 @@ GFP_RECLAIM_MASK = (
     | __GFP_NOMEMALLOC
     | __GFP_ATOMIC
 )
+GFP_SLAB_BUG_MASK = __GFP_DMA32 | __GFP_HIGHMEM
 GFP_CONSTRAINT_MASK = __GFP_HARDWALL | __GFP_THISNODE
 
 
@@ -208,19 +213,20 @@ def allocate_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
 
 @noinline
 def new_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
-    """``new_slab()``: of the caller's mask only how hard to try counts; zones and mobility are the cache's business."""
+    """``new_slab()``: of the caller's mask only how hard to try counts; zones and mobility are the cache's business,
+    and asking for a zone that slabs cannot be in is complained about.
+    """
+    if gfp & GFP_SLAB_BUG_MASK:
+        gfp = tell(k, UP_FIX_FLAGS, gfp, 0, 0, 0)
+    if s.ctor and gfp & __GFP_ZERO:
+        warn(k, places.CTOR_ZERO, s.ctor, gfp)
     return allocate_slab(k, s, gfp & (GFP_RECLAIM_MASK | GFP_CONSTRAINT_MASK), node)
 
 
 @jit
-def free_slab(k: Any, s: Any, sl: Any) -> None:
-    """``free_slab()``: give the pages back."""
+def release_slab(k: Any, s: Any, sl: Any) -> None:
+    """``__free_slab()``."""
     order = slab_order(sl)
-    if s.flags & SLAB_CONSISTENCY_CHECKS:
-        slab_pad_check(k, s, sl)
-        base = slab_address(sl) + s.red_left_pad
-        for i in range(sl.objects):
-            check_object(k, s, sl, base + i * s.size, SLUB_RED_INACTIVE)
     p = page_of_slab(sl)
     clear_page_slab(p)
     p.mapping = 0
@@ -231,6 +237,19 @@ def free_slab(k: Any, s: Any, sl: Any) -> None:
     v = priv(k)
     v.reclaimed_slab = v.reclaimed_slab + (1 << order)
     free_pages(k, p, order)
+
+
+@jit
+def free_slab(k: Any, s: Any, sl: Any) -> None:
+    """``free_slab()``: give the pages back, those of SLAB_TYPESAFE_BY_RCU after a grace period."""
+    if s.flags & SLAB_CONSISTENCY_CHECKS:
+        slab_pad_check(k, s, sl)
+        base = slab_address(sl) + s.red_left_pad
+        for i in range(sl.objects):
+            check_object(k, s, sl, base + i * s.size, SLUB_RED_INACTIVE)
+    if s.flags & SLAB_TYPESAFE_BY_RCU and tell(k, UP_RCU_SLAB, address(sl), 0, 0, 0):
+        return
+    release_slab(k, s, sl)
 
 
 @jit

@@ -295,6 +295,16 @@ def cache_still_used(cache: str, caller: str) -> str:
     return f"kmem_cache_destroy {cache}: Slab cache still has objects when called from {caller}"
 
 
+def cache_failed(cache: str, error: int) -> Line:
+    """``kmem_cache_create_usercopy()``, mm/slab_common.c: no cache; ``dump_stack()`` follows."""
+    return KERN_WARNING, f"kmem_cache_create_usercopy({cache}) failed with error -{error}"
+
+
+def cache_panic(cache: str, error: int) -> str:
+    """The same with SLAB_PANIC: what ``panic()`` is told."""
+    return f"kmem_cache_create_usercopy: Failed to create slab '{cache}'. Error -{error}"
+
+
 def unexpected_gfp(invalid: int, invalid_names: str, fixed: int, fixed_names: str) -> Line:
     """``kmalloc_fix_flags()``, mm/slab_common.c; ``dump_stack()`` follows."""
     return (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.abi.gfp import __GFP_NOFAIL, __GFP_NORETRY, __GFP_NOWARN, __GFP_RETRY_MAYFAIL
+from kmem.abi.gfp import __GFP_DIRECT_RECLAIM, __GFP_NOFAIL, __GFP_NORETRY, __GFP_NOWARN, __GFP_RETRY_MAYFAIL
 from kmem.lib.jit import entry, jit
 from kmem.mm import places
-from kmem.mm.kmalloc import kfree, kmalloc_node
+from kmem.mm.kmalloc import kfree, trace_kmalloc, try_kmalloc
 from kmem.mm.mmzone import PAGE_SIZE, is_vmalloc_addr, kernel
 from kmem.mm.upcalls import warn
 from kmem.mm.vm_flags import VM_ALLOW_HUGE_VMAP
@@ -21,7 +21,8 @@ def kvmalloc_node(k: Any, size: int, flags: int, node: int) -> int:
     """``void *kvmalloc_node(size_t size, gfp_t flags, int node)``.
 
     Above a page kmalloc is tried without effort and without complaint; if that fails vmalloc follows, but only for
-    masks that may sleep and do all that GFP_KERNEL does. Above INT_MAX: NULL and, unless ``__GFP_NOWARN``, a warning.
+    masks that may sleep. Above INT_MAX: NULL and, unless ``__GFP_NOWARN``, a warning. An attempt that vmalloc follows
+    leaves no event: the request has not failed.
     """
     kmalloc_flags = flags
     if size > PAGE_SIZE:
@@ -29,11 +30,10 @@ def kvmalloc_node(k: Any, size: int, flags: int, node: int) -> int:
         if not kmalloc_flags & __GFP_RETRY_MAYFAIL:
             kmalloc_flags |= __GFP_NORETRY
         kmalloc_flags &= ~__GFP_NOFAIL
-    got = kmalloc_node(k, size, kmalloc_flags, node)
-    if got or 0 <= size <= PAGE_SIZE:
+    got = try_kmalloc(k, size, kmalloc_flags, node)
+    if got or 0 <= size <= PAGE_SIZE or not flags & __GFP_DIRECT_RECLAIM:
+        trace_kmalloc(k, got, size, kmalloc_flags, node)
         return got
-    if not flags & 0x400:
-        return 0
     if size < 0 or size > INT_MAX:
         if not flags & __GFP_NOWARN:
             warn(k, places.KVMALLOC_INT_MAX, size, flags)

@@ -13,6 +13,8 @@ from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, slab
 from kmem.mm.validate_memory import PAGE_SIZE, STRUCT_PAGE, BrokenList, Memory, Violation
 
+RCU_FREE_SLAB = 0xFFFFFFFF81000FF8
+"""The RCU callback of a slab that waits for a grace period (kmem.kapi.rcu)."""
 VMEMMAP = 0xFFFFEA0000000000
 TRACK_SIZE = 32
 MAX_OBJS = 32767
@@ -98,11 +100,21 @@ class Slub:
         self.memory = memory
         self.caches = {u64(s._addr): CacheState(memory, s) for s in memory.view.caches()}
         self.slabs: dict[int, SlabState] = {}
+        self.waiting: list[SlabState] = []
         head = memory.page_flags.bit("PG_head")
         for pfn, flags in memory.heads:
             if memory.is_slab(pfn):
-                self.slabs[pfn] = self._slab(pfn, memory.orders[pfn] if flags >> head & 1 else 0)
+                sl = self._slab(pfn, memory.orders[pfn] if flags >> head & 1 else 0)
+                if self._waits(pfn):
+                    self.waiting.append(sl)
+                else:
+                    self.slabs[pfn] = sl
         self.orphans = [pfn for pfn, sl in self.slabs.items() if sl.cache not in self.caches]
+
+    def _waits(self, pfn: int) -> bool:
+        """Whether the slab is empty, on no list, and waits for the end of an RCU grace period."""
+        at = VMEMMAP + pfn * STRUCT_PAGE + self.memory.view.offset(slab, "slab_list")
+        return self.memory.word(at + 8) == RCU_FREE_SLAB
 
     def _slab(self, pfn: int, order: int) -> SlabState:
         sl = self.memory.view.ptr(slab, VMEMMAP + pfn * STRUCT_PAGE)

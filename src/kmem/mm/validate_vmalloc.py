@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kmem.abi.address import MODULES_END, MODULES_VADDR, PAGE_OFFSET, VMALLOC_END, VMALLOC_START
 from kmem.lib.cstruct import u64
-from kmem.mm.mm_types import vm_struct, vmap_area, vmap_block
+from kmem.mm.mm_types import kmem_cache, vm_struct, vmap_area, vmap_block
 from kmem.mm.validate_buddy import ALLOCATED, Buddy
 from kmem.mm.validate_memory import PAGE_SIZE, BrokenList, Memory, Violation
 from kmem.mm.validate_slub import Slub
@@ -332,6 +332,9 @@ def s19(v: Vmap) -> Iterator[Violation]:
         cache = v.slub.caches.get(sl.cache)
         if cache is not None:
             pages_of[bool(cache.flags & memory.slab_flags.SLAB_RECLAIM_ACCOUNT)] += 1 << sl.order
+    for sl in v.slub.waiting:
+        flags = memory.view.ptr(kmem_cache, sl.cache).flags
+        pages_of[bool(flags & memory.slab_flags.SLAB_RECLAIM_ACCOUNT)] += 1 << sl.order
     head = memory.page_flags.bit("PG_head")
     others = sum(
         1 << memory.orders[pfn]

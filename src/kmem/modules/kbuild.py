@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kmem.abi import legacy
 from kmem.errors import BuildError
 from kmem.lib.build import cache_dir
 from kmem.modules.headers import Headers, Progress, require, silent
@@ -255,6 +256,9 @@ def _errors(output: str) -> str:
 
 def _remedy(output: str, headers: Headers) -> str:
     undefined = re.findall(r'ERROR: modpost: "([^"]+)"', output)
+    old = legacy.advice(undefined) or legacy.advice_in(output)
+    if old:
+        return "; ".join(old)
     if undefined:
         names = ", ".join(undefined[:5])
         return (

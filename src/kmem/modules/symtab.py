@@ -7,6 +7,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from kmem.abi.legacy import advice
 from kmem.errors import ModuleFormatError, UnknownSymbol
 from kmem.modules.elf import (
     SHF_ALLOC,
@@ -29,6 +30,7 @@ from kmem.modules.staging import Staging
 
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _ENOENT = 2
+_REMEDY = "build it for the modelled release; is the function exported, and is its module loaded?"
 
 
 class UnknownSymbols(UnknownSymbol):
@@ -38,10 +40,22 @@ class UnknownSymbols(UnknownSymbol):
         self.names = tuple(names)
         self.lines = tuple(f"{module}: Unknown symbol {name} (err -{_ENOENT})" for name in names)
         needs = f"load the modules that it depends on first: {', '.join(depends)}" if depends else ""
-        super().__init__(
-            "\n".join(self.lines),
-            remedy=needs or "build it for the modelled release; is the function exported, and is its module loaded?",
-        )
+        super().__init__("\n".join(self.lines), remedy=self.remedy_for(names) or needs or _REMEDY)
+
+    def remedy_for(self, names: list[str]) -> str:
+        """What is known about these names, "" for nothing."""
+        return ""
+
+
+class LegacySymbols(UnknownSymbols):
+    """A module wants functions that the kernel had once."""
+
+    slug = "legacy-symbol"
+    status = 3
+
+    def remedy_for(self, names: list[str]) -> str:
+        """What to call instead."""
+        return "; ".join(advice(names))
 
 
 def final_values(
@@ -72,7 +86,7 @@ def final_values(
             )
         values.append(value)
     if unknown:
-        raise UnknownSymbols(module, unknown, depends)
+        raise (LegacySymbols if advice(unknown) else UnknownSymbols)(module, unknown, depends)
     return values, imports
 
 
