@@ -186,9 +186,13 @@ unregister_memory_notifier unregister_module_notifier unregister_netdevice_notif
 unregister_oom_notifier unregister_pm_notifier unregister_reboot_notifier unregister_switchdev_blocking_notifier
 unregister_switchdev_notifier unregister_vmap_purge_notifier unregister_vt_notifier
 """,
+    "page_frag": """
+__page_frag_cache_drain page_frag_alloc_align page_frag_free
+""",
     "pages": """
-__alloc_pages __folio_alloc __folio_put __free_pages __get_free_pages alloc_pages alloc_pages_exact empty_zero_page
-folio_alloc free_pages free_pages_exact get_free_pages_noprof get_zeroed_page split_page zero_pfn
+__alloc_pages __alloc_pages_bulk __folio_alloc __folio_put __free_pages __get_free_pages alloc_contig_range
+alloc_pages alloc_pages_exact empty_zero_page folio_alloc free_contig_range free_pages free_pages_exact
+get_free_pages_noprof get_zeroed_page is_free_buddy_page put_pages_list split_page zero_pfn
 """,
     "panic": """
 __stack_chk_fail __warn_printk dump_stack fortify_panic panic panic_timeout
@@ -282,7 +286,7 @@ __kmalloc __kmalloc_cache_node_noprof __kmalloc_cache_noprof __kmalloc_large_nod
 __kmalloc_node __kmalloc_node_track_caller kfree kfree_const kfree_sensitive kmalloc_large kmalloc_large_node
 kmalloc_node_trace kmalloc_size_roundup kmalloc_trace kmem_cache_alloc kmem_cache_alloc_bulk kmem_cache_alloc_lru
 kmem_cache_alloc_node kmem_cache_create kmem_cache_create_usercopy kmem_cache_destroy kmem_cache_free
-kmem_cache_free_bulk kmem_cache_shrink kmem_cache_size krealloc ksize
+kmem_cache_free_bulk kmem_cache_shrink kmem_cache_size kmem_dump_obj krealloc ksize mem_dump_obj
 """,
     "slab_buckets": """
 __fortify_panic __kmalloc_node_noprof __kmalloc_node_track_caller_noprof __kmem_cache_create_args
@@ -312,8 +316,8 @@ strlcpy strlen strncasecmp strncat strnchr strncmp strncpy strnlen strnstr strpb
 strstr
 """,
     "string_helpers": """
-__sysfs_match_string match_string memcpy_and_pad skip_spaces strim string_escape_mem string_get_size string_unescape
-strreplace strscpy_pad sysfs_streq
+__sysfs_match_string kasprintf_strarray kfree_strarray match_string memcpy_and_pad skip_spaces strim string_escape_mem
+string_get_size string_unescape strreplace strscpy_pad sysfs_streq
 """,
     "sysfs": """
 bus_create_file bus_remove_file class_create_file_ns class_remove_file_ns device_add_groups device_create_bin_file
