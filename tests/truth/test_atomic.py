@@ -18,7 +18,7 @@ from kmem.modules.kbuild import build
 GOLDEN: dict[str, list[str]] = json.loads((Path(__file__).parents[1] / "golden" / "atomic.json").read_text())
 SOURCE = Path(__file__).parents[1] / "kmod" / "atomic"
 WRONG_ZONE = ("dma32", "highmem")
-"""Operations that ask kmalloc for a zone that slabs cannot be in: a complaint only where a slab has to be made for it."""
+"""Operations that ask kmalloc for a zone that slabs cannot be in: a complaint only where a slab has to be made."""
 _COMPLAINT = re.compile(r"BUG: |in_atomic\(\)|preempt_count: |RCU nest")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from kmem.abi.gfp import GFP_KERNEL
+from kmem.abi.gfp import __GFP_DIRECT_RECLAIM, GFP_KERNEL
 from kmem.abi.legacy import FUNCTIONS
 from kmem.kapi.export import Export, lookup
 from kmem.kapi.varargs import VaArgs
@@ -106,8 +106,8 @@ SCOPES: dict[str, tuple[bool, int]] = {
 
 
 def _might_alloc(k: Kernel, gfp: int) -> None:
-    if gfp & 0x400 and k.context.sleep_forbidden():
-        k.context.on_sleep("might_alloc", "include/linux/sched/mm.h", 274)
+    if gfp & __GFP_DIRECT_RECLAIM:
+        k.context.might_sleep("might_alloc", "include/linux/sched/mm.h", 274)
 
 
 def _kfree_rcu(k: Kernel, p: int, offset: int) -> None:
