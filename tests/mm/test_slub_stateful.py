@@ -171,7 +171,7 @@ class SlubMachine(RuleBasedStateMachine):
             while self.caches:
                 self._destroy(min(self.caches))
             expect_consistent(self.mm)
-            assert self.mm.upcalls.keys() <= {"UP_CACHE_FLAGS", "UP_SLAB_TRACK"}
+            assert self.mm.upcalls.keys() <= {"UP_CACHE_FLAGS", "UP_SLAB_TRACK", "UP_RCU_SLAB", "UP_RCU_CACHE"}
             self.mm.ram.close()
 
 
