@@ -1,12 +1,14 @@
 """Asks a real kernel: boots it in QEMU without root and without KVM, loads modules, brings back its log and /proc.
 
-``boot([Load(path)])`` takes about seven seconds; the answer is kept in the user's cache under a hash of all that it
-depends on (kernel, initial file system with the modules in it, command line, machine). The same log for the same
-hash is what makes the answers usable in tests: another boot may have other addresses.
+``boot([Load(path)])`` takes about seven seconds; the answer of a kernel that lived to give it all is kept in the user's
+cache under a hash of all that it depends on (kernel, initial file system with the modules in it, command line,
+machine). The same log for the same hash is what makes the answers usable in tests: another boot may have other
+addresses.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -15,6 +17,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -120,6 +123,8 @@ def boot(
     if kept.is_file():
         return Boot(**json.loads(kept.read_text()))
     answer = _run(kernel, initramfs, append, timeout, machine)
+    if not answer.files:
+        return answer  # it died on the way, which the next boot need not do
     kept.parent.mkdir(parents=True, exist_ok=True)
     temporary = kept.with_suffix(f".{os.getpid()}")
     temporary.write_text(json.dumps(asdict(answer)))
@@ -177,13 +182,13 @@ def _run(kernel: Path, initramfs: bytes, append: str, timeout: float, machine: S
 
 
 def _files(tar: bytes) -> dict[str, str]:
-    """Unpack what came over the second serial line; nothing did when the kernel died before."""
+    """Unpack what came over the second serial line; nothing if the kernel died before it had sent all."""
     files: dict[str, str] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(tar)) as content:
+        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(tar))) as content:
             for member in content:
                 if member.isfile() and (data := content.extractfile(member)):
                     files[member.name.removeprefix("./")] = data.read().decode(errors="replace")
-    except tarfile.TarError:
-        return files
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
+        return {}
     return files

@@ -29,7 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     qemu.chmod(0o755)
     for name in ("kernel", "driver.ko"):
         (tmp_path / name).write_bytes(name.encode())
-    with tarfile.open(f"{qemu}.tar", "w") as tar:
+    with tarfile.open(f"{qemu}.tar", "w:gz") as tar:
         member = tarfile.TarInfo("./before/meminfo")
         member.size = 3
         tar.addfile(member, io.BytesIO(b"few"))
@@ -54,9 +54,14 @@ def test_what_came_back_is_kept_as_long_as_nothing_changes(machine: Path) -> Non
     assert Path(f"{machine}.runs").read_text().split() == ["run"] * 3
 
 
-def test_a_kernel_that_died_leaves_the_console(machine: Path) -> None:
-    Path(f"{machine}.tar").write_bytes(b"")
-    assert boot([]) == Boot("[    0.000000] Linux version 6.1\n", {})
+def test_a_kernel_that_died_leaves_the_console_and_is_asked_again(machine: Path) -> None:
+    whole = Path(f"{machine}.tar").read_bytes()
+    for cut in (b"", b"noise", whole[:50], whole[:-9]):
+        Path(f"{machine}.tar").write_bytes(cut)
+        assert boot([]) == Boot("[    0.000000] Linux version 6.1\n", {})
+    Path(f"{machine}.tar").write_bytes(whole)
+    assert boot([]).files == {"before/meminfo": "few"}
+    assert Path(f"{machine}.runs").read_text().split() == ["run"] * 5
 
 
 def test_a_boot_that_hangs_is_given_up(machine: Path) -> None:
