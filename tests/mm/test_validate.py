@@ -403,7 +403,7 @@ def damage_u5(mm: BootedMm) -> None:
     mm.ram.mem[slot : slot + 8] = bytes(8)
 
 
-def damage_u6(mm: BootedMm) -> None:
+def damage_l1_user(mm: BootedMm) -> None:
     user, space, at = process(mm)
     put(mm.view.page(user.translate(space, at) >> 12), "flags", lambda flags: flags & ~(1 << 4))
 

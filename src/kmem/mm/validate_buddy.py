@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kmem.abi.layout import enums
+from kmem.abi.page_flags import NODES_SHIFT, ZONES_SHIFT
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import page, per_cpu_pages
-from kmem.mm.mmzone import page_to_nid, page_zonenum
 from kmem.mm.validate_memory import NO_TYPE, STRUCT_PAGE, BrokenList, Memory, Violation
 
 MAX_ORDER, PAGEBLOCK_ORDER, MIGRATE_TYPES, PCPTYPES, HIGHATOMIC = 11, 9, 5, 3, 3
@@ -112,6 +114,10 @@ class Buddy:
         tails = slice(block.pfn + 1, block.pfn + (1 << LARGEST))
         return block.order == LARGEST and self.unmade[tails].count(UNMADE) == (1 << LARGEST) - 1
 
+    def states(self) -> Any:
+        """``state`` as an array."""
+        return np.frombuffer(self.state, np.uint8)
+
     def _mark(self, block: Block, what: bytes) -> None:
         n = 1 << block.order
         were = self.state[block.pfn : block.pfn + n]
@@ -178,16 +184,13 @@ def b4(b: Buddy) -> Iterator[Violation]:
 def b5(b: Buddy) -> Iterator[Violation]:
     """Exactly the first page of a free block is PageBuddy, with the order in ``private``."""
     heads = {block.pfn: block.order for z in b.zones for block in z.free}
-    marked = {
-        pfn
-        for pfn, kind in enumerate(b.memory.page_type)
-        if kind != NO_TYPE and b.memory.page_flags.is_buddy(kind) and b.state[pfn] != ord(" ")
-    }
+    kinds = b.memory.array("page_type")
+    marked = set(np.flatnonzero(b.memory.page_flags.is_buddy(kinds) & (b.states() != ord(" "))).tolist())
     for pfn in sorted(marked - heads.keys()):
         yield Violation("B5", f"pfn {pfn} is PageBuddy, but on no list")
     for pfn in sorted(heads.keys() - marked):
         yield Violation("B5", f"pfn {pfn} is on a list, but not PageBuddy")
-    private = b.memory.column("private")
+    private = b.memory.array("private")
     for pfn in sorted(marked & heads.keys()):
         if private[pfn] != heads[pfn]:
             yield Violation("B5", f"pfn {pfn}: private {private[pfn]}, on the list of order {heads[pfn]}")
@@ -196,21 +199,18 @@ def b5(b: Buddy) -> Iterator[Violation]:
 def b6(b: Buddy) -> Iterator[Violation]:
     """A free page has no reference, mapping, owner or flag left from its last user."""
     m = b.memory
-    mapping, memcg = m.column("mapping"), m.column("memcg_data")
     check_at_free = sum(1 << m.page_flags.bit(name) for name in _CLEAN)
     if not m.page_flags.typed:
         check_at_free |= 1 << m.page_flags.bit("PG_slab")
+    kinds = m.array("page_type")
+    used = (m.array("_refcount") != 0) | (m.array("mapping") != 0) | (m.array("memcg_data") != 0)
+    used |= (m.array("flags") & np.uint64(check_at_free) != 0) | (m.array("compound_head") & np.uint64(1) != 0)
+    heads, tails = used | ((kinds != NO_TYPE) & ~m.page_flags.is_buddy(kinds)), used | (kinds != NO_TYPE)
     for z in b.zones:
         for block in [*z.free, *(block for _, block in z.pcp)]:
             one, end = block.pfn, block.pfn + (1 << block.order)
-            used = any(m.refcount[one:end]) or any(mapping[one:end]) or any(memcg[one:end])
-            first = m.page_type[one]
-            kinds = [NO_TYPE if m.page_flags.is_buddy(first) else first, *m.page_type[one + 1 : end]]
-            if b.untouched(block):
-                kinds = kinds[:1] + [NO_TYPE + kind for kind in kinds[1:]]
-            flags = any(f & check_at_free for f in set(m.flags[one:end]))
-            tails = any(link & 1 for link in m.compound_head[one:end])
-            if used or flags or tails or kinds.count(NO_TYPE) != len(kinds):
+            rest = used[one + 1 : end] | (kinds[one + 1 : end] != 0) if b.untouched(block) else tails[one + 1 : end]
+            if heads[one] or rest.any():
                 yield Violation(
                     "B6", f"{z.name}: free {block} still has a reference, mapping, owner, type, compound head or flag"
                 )
@@ -219,31 +219,40 @@ def b6(b: Buddy) -> Iterator[Violation]:
 def b7(b: Buddy) -> Iterator[Violation]:
     """Allocated pages: heads are referenced, compound pages agree with their tails."""
     m = b.memory
-    base = 0xFFFFEA0000000000
+    base = np.uint64(0xFFFFEA0000000000)
     head_bit = 1 << m.page_flags.bit("PG_head")
-    tails: dict[int, int] = {}
+    refcount, link = m.array("_refcount"), m.array("compound_head")
+    stray = (link & np.uint64(1) != 0) & (b.states() == ALLOCATED)
+    compound: dict[int, list[int]] = {}
     for pfn, flags in m.heads:
         if flags & head_bit and b.state[pfn] == ALLOCATED:
-            order = m.orders[pfn]
-            size = 1 << order
-            head = base + pfn * STRUCT_PAGE + 1
-            tails.update((tail, pfn) for tail in range(pfn + 1, pfn + size))
-            bad_tails = m.compound_head[pfn + 1 : pfn + size] != [head] * (size - 1) or any(
-                m.refcount[pfn + 1 : pfn + size]
-            )
-            if not 1 <= order < MAX_ORDER or pfn % size or not m.refcount[pfn] or bad_tails:
-                yield Violation("B7", f"compound page at pfn {pfn} of order {order}: head or tails are wrong")
-    for run in re.finditer(rb"\.+", b.state):
-        end = run.start()
-        """Where the largest block ends that the last referenced page can be the first of."""
-        for pfn in range(run.start(), run.end()):
-            if m.compound_head[pfn] & 1:
-                if pfn not in tails:
-                    yield Violation("B7", f"pfn {pfn} is a tail of no compound page")
-            elif m.refcount[pfn]:
-                end = pfn + min(pfn & -pfn, 1 << (MAX_ORDER - 1))
-            elif pfn >= end:
-                yield Violation("B7", f"pfn {pfn} is allocated, not referenced, and in no block whose first page is")
+            compound.setdefault(m.orders[pfn], []).append(pfn)
+    for order, pfns in compound.items():
+        heads = np.array(pfns)
+        wrong = (refcount[heads] == 0) | (heads % (1 << order) != 0) | (not 1 <= order < MAX_ORDER)
+        if 1 <= order < MAX_ORDER:
+            tails = heads[:, None] + np.arange(1, 1 << order)
+            stray[tails] = False
+            right = (base + heads.astype(np.uint64) * np.uint64(STRUCT_PAGE) + np.uint64(1))[:, None]
+            wrong |= ((link[tails] != right) | (refcount[tails] != 0)).any(axis=1)
+        for pfn in heads[wrong].tolist():
+            yield Violation("B7", f"compound page at pfn {pfn} of order {order}: head or tails are wrong")
+    for pfn in np.flatnonzero(stray).tolist():
+        yield Violation("B7", f"pfn {pfn} is a tail of no compound page")
+    for pfn in np.flatnonzero(_unreferenced(b, refcount, link)).tolist():
+        yield Violation("B7", f"pfn {pfn} is allocated, not referenced, and in no block whose first page is")
+
+
+def _unreferenced(b: Buddy, refcount: Any, link: Any) -> Any:
+    """Which pages in use have no reference and lie beyond any block that the last referenced one can begin."""
+    used = b.states() == ALLOCATED
+    pfns = np.arange(len(used))
+    ends = np.append(np.flatnonzero(used[:-1] & ~used[1:]) + 1, len(used))
+    run_end = ends[np.searchsorted(ends, pfns, side="right").clip(max=len(ends) - 1)]
+    alone = used & (link & np.uint64(1) == 0)
+    block_end = np.minimum(pfns + np.minimum(pfns & -pfns, 1 << LARGEST), run_end)
+    last = np.maximum.accumulate(np.where(alone & (refcount != 0), pfns, 0))
+    return alone & (refcount == 0) & (pfns >= np.where(last, block_end[last], 0))
 
 
 def pageblock_type(memory: Memory, pfn: int) -> int:
@@ -386,17 +395,16 @@ def l1(b: Buddy) -> Iterator[Violation]:
                     yield Violation("L1", f"node {node} list {lru}: pfn {pfn} is no page, or on two lists")
                     continue
                 on.add(pfn)
-                p, flags = memory.view.page(pfn), memory.flags[pfn]
-                listed[node, page_zonenum(p), lru] += 1
+                flags = memory.flags[pfn]
+                listed[node, flags >> ZONES_SHIFT & 7, lru] += 1
                 kind = (flags >> active & 1) + (0 if flags >> swapbacked & 1 else 2)
-                right = (4 if flags >> unevictable & 1 else kind) == lru and page_to_nid(p) == node
+                right = (4 if flags >> unevictable & 1 else kind) == lru and flags >> NODES_SHIFT == node
                 if not right or not flags >> on_list & 1:
                     yield Violation("L1", f"node {node} list {lru}: pfn {pfn} has flags {flags:#x}")
-                if b.state[pfn] != ALLOCATED or p._refcount < 1:
+                if b.state[pfn] != ALLOCATED or not 0 < memory.refcount[pfn] < 1 << 31:
                     yield Violation("L1", f"node {node} list {lru}: pfn {pfn} is not in use")
-    for pfn, flags in enumerate(memory.flags):
-        if flags >> on_list & 1 and pfn not in on:
-            yield Violation("L1", f"pfn {pfn} has PG_lru and is on no list")
+    for pfn in set(np.flatnonzero(memory.array("flags") & np.uint64(1 << on_list)).tolist()) - on:
+        yield Violation("L1", f"pfn {pfn} has PG_lru and is on no list")
     for z in b.zones:
         for lru in range(NR_LRU_LISTS):
             counted, there = z.z.vm_stat[zone_base + lru], listed[int(z.z.node), z.index, lru]

@@ -51,16 +51,21 @@ class Memory:
         self.last_pfn = self.ram.mem_map_size // STRUCT_PAGE
         start = self.ram.mem_map_phys
         self._map = self.ram.mem[start : start + self.ram.mem_map_size]
+        self._arrays: dict[str, Any] = {}
 
     def column(self, member: str) -> list[int]:
         """The (unsigned) value of *member* of every ``struct page``, by pfn."""
-        found: list[int] = self._array(member).tolist()
+        found: list[int] = self.array(member).tolist()
         return found
 
-    def _array(self, member: str) -> Any:
-        """The same as an array, a view onto RAM."""
-        field: Field = self.view.struct(page).field(member)
-        return np.frombuffer(self._map, f"<u{field.size}")[field.offset // field.size :: STRUCT_PAGE // field.size]
+    def array(self, member: str) -> Any:
+        """The same as an array of its own, made once."""
+        made = self._arrays.get(member)
+        if made is None:
+            field: Field = self.view.struct(page).field(member)
+            whole = np.frombuffer(self._map, f"<u{field.size}")
+            made = self._arrays[member] = whole[field.offset // field.size :: STRUCT_PAGE // field.size].copy()
+        return made
 
     @cached_property
     def flags(self) -> list[int]:
@@ -80,17 +85,17 @@ class Memory:
     @cached_property
     def typed(self) -> list[tuple[int, int]]:
         """(pfn, page_type) of every page that has a type: heads of free blocks, page tables."""
-        kinds = self._array("page_type")
+        kinds = self.array("page_type")
         at = np.flatnonzero((kinds != 0xFFFFFFFF) & (kinds != 0))
         return list(zip(at.tolist(), kinds[at].tolist(), strict=True))
 
     @cached_property
     def heads(self) -> list[tuple[int, int]]:
         """(pfn, flags) of every slab and of the first page of every compound page."""
-        flags = self._array("flags")
+        flags = self.array("flags")
         mask = 1 << self.page_flags.bit("PG_head")
         if self.page_flags.typed:
-            at = np.flatnonzero((flags & mask != 0) | (self._array("page_type") >> 24 == PGTY_SLAB))
+            at = np.flatnonzero((flags & mask != 0) | (self.array("page_type") >> 24 == PGTY_SLAB))
         else:
             at = np.flatnonzero(flags & (mask | 1 << self.page_flags.bit("PG_slab")))
         return list(zip(at.tolist(), flags[at].tolist(), strict=True))
@@ -107,7 +112,8 @@ class Memory:
 
     def flag_bytes(self, byte: int) -> bytes:
         """One byte of every page's flags."""
-        return bytes(self._map[byte::STRUCT_PAGE])
+        found: bytes = (self.array("flags") >> np.uint64(8 * byte)).astype(np.uint8).tobytes()
+        return found
 
     @cached_property
     def compound_head(self) -> list[int]:

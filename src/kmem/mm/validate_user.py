@@ -1,6 +1,6 @@
 """Invariants of user memory, as full scans: areas, page tables, what pages know of their mappings, counters.
 
-They are U1 … U6: P1, P2 and the accounts T1 for the lower half. That the emulated CPU sees what the tables say (P3),
+They are U1 … U5: P1, P2 and the accounts T1 for the lower half. That the emulated CPU sees what the tables say (P3),
 and that unmapped memory faults (P6), is tested where there is a CPU.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 FRAME, PRESENT, PROTNONE, SPECIAL = 0x000FFFFFFFFFF000, 1, 1 << 8, 1 << 9
 VM_WRITE, VM_SHARED, VM_ACCOUNT = 2, 8, 0x100000
-HALF, NR_LRU_LISTS = 2048, 5
+HALF = 2048
 _LRU = page.field("lru").offset
 
 
@@ -196,30 +196,4 @@ def u5(u: User) -> Iterator[Violation]:
         yield Violation("U5", f"the node counts {counts} pages mapped, there are {(anon, len(u.mappings) - anon)}")
 
 
-def u6(u: User) -> Iterator[Violation]:
-    """A page with PG_lru is on its node's list, no other is; the counts are the lists'."""
-    listed: set[int] = set()
-    counts = [0] * NR_LRU_LISTS
-    for node in range(u.view.kdata.nr_node_ids):
-        lruvec = u.view.kdata.node_data[node].__getattr__("__lruvec")
-        for lru in range(NR_LRU_LISTS):
-            try:
-                found = [u.memory.pfn_of_page(link - _LRU) for link in u.memory.links(u64(lruvec.lists[lru]._addr))]
-            except BrokenList as error:
-                yield Violation("U6", str(error))
-                continue
-            counts[lru] += len(found)
-            listed |= set(found)
-            if any(u.view.page(pfn).flags >> 54 & 0x3FF != node for pfn in found):
-                yield Violation("U6", f"list {lru} of node {node} has a page of another node")
-    bit = u.view.page_flags.bit("PG_lru")
-    marked = {pfn for pfn, flags in enumerate(u.memory.flags) if flags >> bit & 1}
-    if marked != listed:
-        yield Violation("U6", f"pages with PG_lru and pages on lists differ: {sorted(marked ^ listed)[:5]}")
-    for lru, count in enumerate(counts):
-        stat = u.view.kdata.vm_node_stat[u.stat["NR_LRU_BASE"] + lru]
-        if stat != count:
-            yield Violation("U6", f"list {lru} has {count} pages, counted are {stat}")
-
-
-PREDICATES: tuple[Callable[[User], Iterator[Violation]], ...] = (u1, u2, u3, u4, u5, u6)
+PREDICATES: tuple[Callable[[User], Iterator[Violation]], ...] = (u1, u2, u3, u4, u5)
