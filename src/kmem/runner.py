@@ -132,7 +132,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         module, init = loaded.module, loaded.init
         clock.lap("init")
         if watch:
-            watch.check("after init")
+            watch.check("after init", trials=True)
         if module.exit_function:
             loaded.rmmod()
             ended = "done"
@@ -149,7 +149,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         module = next(reversed(kernel.modules.values()), None)
     kernel.drain()
     if watch:
-        watch.check("at the end")
+        watch.check("at the end", trials=True)
     clock.lap("exit")
     if not died and ended != "none":
         report_leaks(kernel, kernel.leaks.made)

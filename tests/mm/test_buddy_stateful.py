@@ -20,10 +20,11 @@ from kmem.abi.gfp import (
     GFP_KERNEL,
     GFP_NOWAIT,
 )
+from kmem.mm.validate_request import may_succeed
 from kmem.mm.vm_events import EV_PGALLOC_FAIL
 from tests.mm.booted import MIB, BootedMm, expect_consistent
 from tests.mm.machines import sized
-from tests.naive.pages import PagesInUse, may_succeed
+from tests.naive.pages import PagesInUse
 
 BUDDY = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B11", "B12", "B13", "B14")
 QUIET = __GFP_NOWARN | __GFP_NORETRY

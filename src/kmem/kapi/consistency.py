@@ -27,6 +27,7 @@ from kmem.mm.validate import check
 from kmem.mm.validate_events import EventWatch
 from kmem.mm.validate_memory import Violation
 from kmem.mm.validate_paging import table_frames
+from kmem.mm.validate_trials import check_trials
 
 if TYPE_CHECKING:
     from kmem.machine.cpu import Cpu
@@ -136,15 +137,18 @@ class Consistency:
         if self.calls & (self.calls - 1) == 0 if self.calls < EVERY else self.calls % EVERY == 0:
             self.check(f"before call {self.calls}")
 
-    def check(self, when: str) -> None:
-        """Check now. A violation ends the run with `InvariantViolated`, or is the module's doing: then it is a finding,
-        and nothing is checked any more.
+    def check(self, when: str, *, trials: bool = False) -> None:
+        """Check now, with *trials* what calls would come to, too. A violation ends the run with `InvariantViolated`, or
+        is the module's doing: then it is a finding, and nothing is checked any more.
         """
         if self.violations:
             return
         self.k.drain()
         self.checks += 1
         self.violations = [*check(self.k.mm), *self.watch.violations, *self.watch.live_in_ram()]
+        self.violations += self.watch.tracks_in_ram()
+        if trials and not self.violations:
+            self.violations = check_trials(self.k.mm)
         self._tables = table_frames(self.k.mm.view)
         if not self.violations:
             return

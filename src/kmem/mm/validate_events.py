@@ -1,4 +1,4 @@
-"""Invariants of the event stream, and of what is live by it: B9, S18, T3, T4.
+"""Invariants of the event stream, and of what is live by it: B9, S16, S18, T3, T4.
 
 `EventWatch` is a listener. It knows what was handed out and is live from the events alone, and compares it with RAM.
 """
@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from kmem.abi.address import PAGE_OFFSET
+from kmem.abi.slab_flags import slab_flags
 from kmem.lib.cstruct import u64
+from kmem.mm.mm_types import track
 from kmem.mm.stream import Event
 from kmem.mm.validate_memory import PAGE_SIZE, Violation
 from kmem.mm.view import View
@@ -14,6 +16,8 @@ from kmem.mm.view import View
 GFP_DMA, GFP_DMA32, ZERO_SIZE_PTR = 0x01, 0x04, 16
 DMA_END, DMA32_END = 16 << 20, 4 << 30
 NONE = (1 << 64) - 1
+TRACK_ALLOC, TRACK_FREE = 0, 1
+JIFFIES_AT_BOOT, NS_PER_JIFFY = 4294892296, 4_000_000
 _FREES = {"kfree": "kmalloc", "kmem_cache_free": "kmem_cache_alloc", "vfree": "vmalloc", "mm_page_free": "pages"}
 
 
@@ -33,6 +37,8 @@ class EventWatch:
         self.violations: list[Violation] = []
         self.strangers: list[int] = []
         """Addresses that were freed and are not known to be live: the caller's fault, if not the recording's."""
+        self.last: dict[tuple[int, int], Event] = {}
+        """The last allocation (0) and the last free (1) of each slab object."""
         self._time = 0
 
     def __call__(self, event: Event) -> None:
@@ -56,6 +62,7 @@ class EventWatch:
             del live[event.ptr]
             if live is self.objects:
                 self.freed.add(event.ptr)
+                self.last[event.ptr, TRACK_FREE] = event
         elif event.ptr > ZERO_SIZE_PTR and event.ptr != NONE:
             self.strangers.append(event.ptr)
 
@@ -65,6 +72,7 @@ class EventWatch:
         if event.requested > event.allocated:
             self.violations.append(Violation("T3", f"{event.kind}: {event.allocated} bytes for {event.requested}"))
         self.objects[event.ptr] = event.requested or event.allocated
+        self.last[event.ptr, TRACK_ALLOC] = event
 
     def _pages(self, event: Event) -> None:
         pfn, order = event.ptr, event.order
@@ -89,4 +97,28 @@ class EventWatch:
                 head = self.view.page_of(obj)
                 if u64(head.page_type) & 0xF0000080 == 0xF0000000:
                     found.append(Violation("S18", f"object {obj:#x} is live, but its page is free"))
+        return found
+
+    def tracks_in_ram(self) -> list[Violation]:
+        """S16: the tracks that slub_debug=U keeps of a live object name its last allocation, and its last free or
+        none (a new slab remembers nothing).
+        """
+        found = []
+        store_user = slab_flags(self.view.ram.release).SLAB_STORE_USER
+        for (obj, which), event in self.last.items():
+            if obj not in self.objects or not 0 <= obj - PAGE_OFFSET < self.view.ram.size:
+                continue
+            head = self.view.page_of(obj)
+            s = self.view.slab(head).slab_cache
+            if not self.view.is_slab(head) or not s.flags & store_user:
+                continue
+            info = int(s.inuse) + (8 if s.offset >= s.inuse else 0)
+            at = self.view.ptr(track, obj + info + which * self.view.struct(track).size)
+            told = (u64(at.addr), int(at.cpu), int(at.pid), u64(at.when))
+            right = (event.call_site, event.cpu, event.task, JIFFIES_AT_BOOT + event.time // NS_PER_JIFFY)
+            if told != right and (which == TRACK_ALLOC or any(told)):
+                what = ("allocation", "last free")[which]
+                found.append(
+                    Violation("S16", f"object {obj:#x}: its track of the last {what} says {told}, not {right}")
+                )
         return found
