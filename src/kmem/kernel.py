@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kmem.abi.exports import export
 from kmem.abi.layout import layout
@@ -40,12 +40,15 @@ from kmem.machine.paging import AddressSpace
 from kmem.mm import places
 from kmem.mm.api import Mm
 from kmem.mm.config import BootConfig, configuration
-from kmem.mm.stream import EventStream
+from kmem.mm.stream import Event, EventStream
 from kmem.mm.user import UserMemory
 from kmem.modules.kallsyms import Kallsyms
 from kmem.modules.module import Module
 from kmem.sanitizers.kmemleak import Kmemleak
 from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
+
+if TYPE_CHECKING:
+    from kmem.kapi.checks import Checks
 
 BOOT_NS = 1_000_000_000
 """Simulated time at which the machine is up."""
@@ -56,7 +59,14 @@ COMM = "insmod"
 class Kernel:
     """A booted machine; *config* says which. Close it (or use it as a context manager) to give its memory back."""
 
-    def __init__(self, config: BootConfig | None = None, *, budget: int = 100_000_000, bus: Bus | None = None) -> None:
+    def __init__(
+        self,
+        config: BootConfig | None = None,
+        *,
+        budget: int = 100_000_000,
+        bus: Bus | None = None,
+        check: str = "none",
+    ) -> None:
         self.boot_config = config or configuration()
         self.budget = budget
         self.bus = bus or OpenBus()
@@ -83,6 +93,10 @@ class Kernel:
         self.mm = Mm(self.boot_config, self._diagnose)
         self._diagnose.drain = self.drain
         self.mm.start()
+        self.events = EventStream(self.mm.core)
+        early: list[Event] = []
+        if check != "none":
+            self.events.listen(early.append)
         self.mem = AddressSpace(self.mm.ram, self.mm.boot.cr3, self.bus)
         self.mm.resources.read_string = lambda addr: self.mem.cstr(addr).decode("utf-8", "backslashreplace")
         self.gs_base = u64(self.mm.view.per_cpu_offset(0))
@@ -109,8 +123,15 @@ class Kernel:
         self.mm.sleep_forbidden, self.mm.might_sleep = self.context.sleep_forbidden, self.context.on_sleep
         self.loader = Modules(self)
         self.leaks = Kmemleak(self.loader.is_code, partial(describe, self), twice=partial(given_twice, self))
-        self.events = EventStream(self.mm.core)
         self.events.listen(self.leaks)
+        self.checks: Checks | None = None
+        if check != "none":
+            from kmem.kapi.checks import Checks
+
+            self.drain()
+            self.events.forget(early.append)
+            self.checks = Checks(self, early)
+            self.mem = self.checks.mem
         for level, text in self.boot_config.boot_log:
             self.log.printk(text + "\n", level)
 
@@ -149,6 +170,8 @@ class Kernel:
             self._executor = Executor(self, self.gs_base, self.budget)
             self.mem.set_u64(self.current + self.layout["task_struct"].offset("stack"), self._executor.stack)
             self.symbols.code_written = self._executor.cpu.code_written
+            if self.checks:
+                self.checks.attach(self._executor.cpu)
         return self._executor
 
     def _stub(self, name: str, bound: Any, address: int) -> bytes:
@@ -184,6 +207,7 @@ class Kernel:
             self.random.getstate(),
             self.symbols.mark(),
             self.leaks.mark(),
+            self.checks.mark() if self.checks else None,
             self._executor,
             self._executor.traps.mark() if self._executor else 0,
         )
@@ -196,7 +220,7 @@ class Kernel:
         """
         self.drain()
         self.mm.ram.rollback()
-        mark, ns, modules, names, self.tainted, warned, state, symbols, live, executor, traps = self._saved
+        mark, ns, modules, names, self.tainted, warned, state, symbols, live, shadow, executor, traps = self._saved
         self.log.rewind(mark)
         self.clock.set(ns)
         self.loader.loaded = {module.name: module for module, _ in modules}
@@ -208,6 +232,8 @@ class Kernel:
         self.pid = self.user.pid(self.current)
         self.symbols.rewind(symbols)
         self.leaks.rewind(live)
+        if self.checks and shadow:
+            self.checks.rewind(shadow)
         self.site.forget_sites()
         if self._executor is not executor:  # the stack and the code that the CPU needs are gone again
             self.close()
@@ -425,10 +451,16 @@ class Kernel:
 
     def run_ctor(self, ctor: int, obj: int) -> None:
         """Run a cache's constructor on a new object."""
-        self.executor.run(ctor, obj)
+        if self.checks:
+            self.drain()
+            self.checks.construct(obj, partial(self.executor.run, ctor, obj))
+        else:
+            self.executor.run(ctor, obj)
 
     def run_guest(self, fn: int, *args: int) -> int:
         """Call a function of a module in the middle of what the kernel does; what it leaves in rax."""
+        if self.checks:
+            self.drain()
         return self.executor.run(fn, *args)
 
     def shrinkers(self) -> bool:
@@ -525,5 +557,6 @@ def boot(
     """
     size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
     budget, bus = more.pop("budget", 100_000_000), more.pop("bus", None)
+    check = more.pop("check", "none")
     chosen = configuration(config, release=release, ram=size, cpus=cpus, seed=seed, nodes=numa, **more)
-    return Kernel(chosen, budget=budget, bus=bus)
+    return Kernel(chosen, budget=budget, bus=bus, check=check)

@@ -98,6 +98,7 @@ def run_module(options: RunOptions) -> RunResult:
         config=options.config,
         cmdline=options.cmdline,
         budget=options.budget,
+        check=options.check,
     ) as kernel:
         kernel.fill_page_cache(options.page_cache)
         clock.lap("boot")

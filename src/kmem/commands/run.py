@@ -39,9 +39,9 @@ def parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--check",
-        choices=("none", "full"),
+        choices=("none", "fast", "full"),
         default="none",
-        help="full: verify all of the simulated memory as it goes (default: none)",
+        help="fast: check every access to memory; full: verify all of the simulated memory, too (default: none)",
     )
     group.add_argument(
         "--proc",

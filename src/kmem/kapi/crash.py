@@ -16,7 +16,7 @@ from kmem.kapi.kernel_text import Site, kernel_text
 from kmem.kapi.regs import KERN_DEFAULT, TAINT_WARN, Frame, Line, MachineState, PtRegs
 from kmem.machine.fault import Fault, Regs
 from kmem.mm import places
-from kmem.sanitizers.report import Kind, Regions, access_of, classify, describe
+from kmem.sanitizers.report import Kind, Regions, SlabObject, access_of, classify, describe, region
 
 if TYPE_CHECKING:
     from kmem.abi.release import Release
@@ -57,7 +57,21 @@ class CrashHost(Protocol):
         """The registers at the call that is being served."""
 
     def add_taint(self, flag: int) -> None: ...
+    def explain_fault(self, address: int) -> tuple[str, str, SlabObject] | None:
+        """Kind, words and object, if an allocation of the module's explains a fault at *address*."""
+
     def finding(self, kind: str, message: str, **facts: object) -> None: ...
+
+
+FREES = frozenset(("kfree", "kvfree", "kfree_sensitive", "kfree_const", "krealloc"))
+PAGE_STRUCT = 64
+
+
+def _looked_up(regions: Regions, address: int) -> int:
+    """Where ``virt_to_page()`` looks for the ``struct page`` of an address, whether there is one or not."""
+    base = regions.start_kernel_map if address >= regions.start_kernel_map else regions.page_offset
+    frame = (address - base & (1 << 64) - 1) >> 12
+    return regions.vmemmap_start + PAGE_STRUCT * frame & (1 << 64) - 1
 
 
 def print_lines(k: CrashHost, lines: Iterable[Line]) -> None:
@@ -66,15 +80,27 @@ def print_lines(k: CrashHost, lines: Iterable[Line]) -> None:
         k.log.printk(text + "\n", level)
 
 
-def report_fault(k: CrashHost, what: Fault, site: Site | None = None, inner: Sequence[Frame] = ()) -> Outcome:
-    """Print the oops of *what*. *site* is the kernel function that faulted for the module, *inner* its frames."""
+def report_fault(
+    k: CrashHost, what: Fault, site: Site | None = None, inner: Sequence[Frame] = (), export: str = ""
+) -> Outcome:
+    """Print the oops of *what*. *site* is the kernel function that faulted for the module, *inner* its frames, *export*
+    what the module had called.
+    """
     regs = bug.at_site(what.regs, site) if site else PtRegs(what.regs)
     context = k.fault_context()
     outcome = fault.fault_oops(k.machine_state(), k.crash, what, regs, k.trace(regs, inner), context)
     in_allocator = site is not None and site.slug == "slub-freelist"
     kind = classify(what, in_allocator=in_allocator, stack=context.stack)
-    facts = {"address": what.address, "access": access_of(what)}
-    _publish(k, outcome.lines, outcome.taint, kind, describe(what, kind, k.regions), regs, **facts)
+    message = describe(what, kind, k.regions)
+    freed = what.regs.rdi
+    if export in FREES and _looked_up(k.regions, freed) <= what.address < _looked_up(k.regions, freed) + PAGE_STRUCT:
+        kind, message = Kind.INVALID_FREE, f"{export} of {freed:#x}: {region(freed, k.regions)} holds no allocation"
+    facts: dict[str, object] = {"address": what.address, "access": access_of(what)}
+    known = k.explain_fault(what.address) if kind is Kind.WILD_POINTER else None
+    if known is not None:
+        kind, facts["object"] = Kind(known[0]), known[2]
+        message = f"{access_of(what)}{known[1]}"
+    _publish(k, outcome.lines, outcome.taint, kind, message, regs, **facts)
     return outcome
 
 

@@ -27,6 +27,7 @@ from kmem.mm.boot import TEXT_SIZE
 from kmem.mm.vm_flags import VM_MAP
 
 if TYPE_CHECKING:
+    from kmem.kapi.checks import Checks
     from kmem.kapi.site import CallSite, CrashSite
     from kmem.kapi.symbols import Symbols
     from kmem.machine.bus import Bus
@@ -60,6 +61,7 @@ class Host(Protocol):
     unsupported: dict[str, int]
     unsupported_at: dict[str, CallSite]
     site: CrashSite
+    checks: Checks | None
 
     symbols: Symbols
     user: UserMemory
@@ -131,7 +133,8 @@ class Executor:
                 )
 
             return self.traps.add(missing, address)
-        serve_bound, charge = bound, self.cpu.meter.charge
+        serve_bound = bound if k.checks is None else k.checks.checked(name, bound)
+        charge = self.cpu.meter.charge
 
         def serve(words: Any) -> Any:
             charge(CALL_COST)

@@ -106,6 +106,9 @@ class Modules:
             raise InputError(f"module {module.name} is loaded already", remedy="unload it first")
         self.loaded[module.name] = module
         self.k.site.forget_sites()
+        if self.k.checks:
+            self.k.drain()
+            self.k.checks.loaded(module)
         return self._init(module)
 
     def exec_insmod(self) -> None:

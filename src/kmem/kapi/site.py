@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kmem.kapi.fault import Context
     from kmem.kapi.regs import Frame, MachineState, PtRegs
     from kmem.modules.orc import Cursor
+    from kmem.sanitizers.report import SlabObject
 
 Line = tuple[int, str]
 PAGE = 4096
@@ -104,6 +105,10 @@ class CrashSite:
         """``add_taint()``."""
         self.k.add_taint(flag)
 
+    def explain_fault(self, address: int) -> tuple[str, str, SlabObject] | None:
+        """What the checks know of an address where nothing is mapped."""
+        return self.k.checks.explain_fault(address) if self.k.checks else None
+
     def finding(self, kind: str, message: str, **facts: object) -> None:
         """Record a finding."""
         self.k.finding(kind, message, **facts)
@@ -162,10 +167,15 @@ class CrashSite:
 
     # call traces
 
-    def _unwound(self, regs: Regs) -> list[tuple[int, bool]]:
+    def sampled(self, sample: Any) -> list[int]:
+        """Reliable return addresses of a stack that was kept: its registers, and words of memory by address."""
+        return [address for address, reliable in self._unwound(sample.regs, sample) if reliable]
+
+    def _unwound(self, regs: Regs, memory: Any = None) -> list[tuple[int, bool]]:
         from kmem.modules.orc import Cursor, unwind
 
         k = self.k
+        mem = memory or k.mem
 
         def find(addr: int) -> Any:
             module = k.module_at(addr)
@@ -179,7 +189,7 @@ class CrashSite:
             if k.module_at(at.ip) is not None:
                 return None
             try:
-                return Cursor(k.mem.u64(at.sp), at.sp + 8, at.bp)
+                return Cursor(mem.u64(at.sp), at.sp + 8, at.bp)
             except AccessFault:
                 return None
 
@@ -188,7 +198,7 @@ class CrashSite:
             regs = replace(regs, rsp=k.executor.stack)
         if not k.executor.stack <= regs.rsp < end:
             return []
-        return unwind(regs, k.mem, find=find, is_text=is_text, stack_end=end, stub=stub)
+        return unwind(regs, mem, find=find, is_text=is_text, stack_end=end, stub=stub)
 
     def trace(self, regs: PtRegs | None, inner: Sequence[Frame] = ()) -> Trace:
         """The call trace from *regs* (None: from the call that is being served), under the frames *inner*."""
@@ -295,7 +305,7 @@ class CrashSite:
         if fault.vector == PF:
             self._cr2 = fault.address
         try:
-            crash.report_fault(self, fault, site, inner)
+            crash.report_fault(self, fault, site, inner, self.export(ended=True) if in_mm else "")
         finally:
             self._regs = None
 

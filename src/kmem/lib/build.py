@@ -23,7 +23,7 @@ from typing import Any
 
 from kmem.abi.release import release as facts_of
 from kmem.errors import InternalError
-from kmem.lib import pycall
+from kmem.lib import access, pycall
 from kmem.lib.jit import NOINLINE
 
 FAULTED = 1 << 63
@@ -33,7 +33,7 @@ MODEL = ("kmem.mm.core",)
 """Modules whose import registers every entry. Tests compile others, beside these or instead."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_COMPILER = ("kmem.lib.build", "kmem.lib.ptrtype", "kmem.lib.pycall", "kmem.machine.ram")
+_COMPILER = ("kmem.lib.access", "kmem.lib.build", "kmem.lib.ptrtype", "kmem.lib.pycall", "kmem.machine.ram")
 """What the object code depends on besides the model and what the model imports."""
 _IMPORT = re.compile(r"^ *from (kmem[\w.]*) import (?:\(([^)]*)\)|([^\n]*))", re.MULTILINE)
 
@@ -259,6 +259,7 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
             builder.store(i64(1), builder.inttoptr(told, i64.as_pointer()))
         builder.ret(builder.select(status.is_error, i64(-(1 << 63)), value))
         pycall.emit(module, name, count, wrapper, FAULTED)
+    access.emit(module)
     library.add_ir_module(module)
     code = _target_machine().emit_object(_link(library))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -291,6 +292,10 @@ class Loaded:
     def address(self, name: str) -> int:
         """Host address of the entry's C function ``int64_t f(int64_t ram, int64_t...)``."""
         return int(self._engine.get_function_address(f"kmem_{name}"))
+
+    def access_check(self) -> int:
+        """Host address of the check of one access (`kmem.lib.access`)."""
+        return int(self._engine.get_function_address(access.NAME))
 
     def python_function(self, name: str, base: int, failed: Callable[[], Any]) -> Callable[..., int]:
         """The entry for the RAM at *base*: takes and gives integers; calls *failed* when the entry gave up."""

@@ -23,11 +23,13 @@ _STACK_UP = frozenset({"pop", "popfq", "ret", "leave"})
 class Operand:
     """A memory operand:
 
-    its *address*, and whether the CPU reaches it through the stack segment (stack segment fault, not #GP).
+    its *address*, whether the CPU reaches it through the stack segment (stack segment fault, not #GP), and the pointer
+    that the address was computed from.
     """
 
     address: int
     stack: bool
+    base: int = 0
 
 
 def canonical(address: int) -> bool:
@@ -50,6 +52,16 @@ def faulting_operand(code: bytes, regs: Regs, fs_base: int = 0, gs_base: int = 0
         return None
     operands = _operands(instruction, values(regs), fs_base, gs_base)
     return next((operand for operand in operands if not canonical(operand.address)), None)
+
+
+def operands(code: bytes, regs: Regs, gs_base: int = 0) -> list[Operand]:
+    """The memory operands of the instruction *code* at regs.rip."""
+    import capstone
+
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.detail = True
+    instruction = next(decoder.disasm(code, regs.rip, 1), None)
+    return [] if instruction is None else list(_operands(instruction, values(regs), 0, gs_base))
 
 
 def end_of_complete_instructions(code: bytes, address: int) -> int:
@@ -91,6 +103,6 @@ def _operands(instruction: Any, regs: tuple[int, ...], fs_base: int, gs_base: in
         segment = {x86.X86_REG_FS: fs_base, x86.X86_REG_GS: gs_base}.get(mem.segment, 0)
         address = value(mem.base) + value(mem.index) * mem.scale + mem.disp + segment & _MASK
         stack = mem.base in (x86.X86_REG_RSP, x86.X86_REG_RBP) and mem.segment in (0, x86.X86_REG_SS)
-        yield Operand(address, stack)
+        yield Operand(address, stack, value(mem.base))
     if mnemonic in _STACK_DOWN:
         yield Operand(rsp - 8 & _MASK, stack=True)

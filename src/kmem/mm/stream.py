@@ -56,6 +56,10 @@ class EventStream:
         self._listeners.append(listener)
         self._core.private.listening = 1
 
+    def forget(self, listener: Listener) -> None:
+        """Call *listener* no more."""
+        self._listeners.remove(listener)
+
     def drain(self) -> None:
         """Hand out what the ring holds, in order, and empty it."""
         private = self._core.private
