@@ -82,6 +82,8 @@ class Kernel:
         plain_pointers = self.boot_config.no_hash_pointers or bool(self.boot_config.slub_debug)
         self.format = FormatOptions.seeded(self.boot_config.seed, no_hash_pointers=plain_pointers)
         self.findings = Findings()
+        self.circumstances = self.reproduce = ""
+        """What to say of every finding from now on: in words, and as options."""
         self.unsupported: dict[str, int] = {}
         self.unsupported_at: dict[str, CallSite] = {}
         self.tainted = 0
@@ -416,7 +418,9 @@ class Kernel:
         if slab:
             where = [self.site.place(slab[key]) if slab[key] else "" for key in ("allocated", "freed")]
             facts["object"] = SlabObject(slab["cache"], slab["object_size"], *where)
-        facts.setdefault("reproduce", f"--config {self.boot_config.config} --seed {self.boot_config.seed}")
+        seed = f"--config {self.boot_config.config} --seed {self.boot_config.seed}"
+        facts.setdefault("reproduce", seed + self.reproduce)
+        message += self.circumstances
         self.findings.add(Finding(Kind(kind), message, event=self.events.count, **facts))
 
     # what diagnosis uses (kmem.kapi.diagnose.Host, kmem.kapi.executor.Host)

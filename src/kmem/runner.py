@@ -7,14 +7,14 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmem.errors import InputError, UnsupportedSymbol, UsageError
+from kmem.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from kmem.kernel import Kernel
-    from kmem.modules.module import Module
     from kmem.sanitizers.kmemleak import Allocation
 
 
@@ -35,7 +35,10 @@ class RunOptions:
     page_cache: int = 0
     budget: int = 100_000_000
     cmdline: str = ""
-    check: str = "none"
+    check: str = "fast"
+    fail_nth: int = 0
+    fail_all: bool = False
+    fail_each: bool = False
     proc: tuple[str, ...] = ()
     proc_dir: str = ""
     core: str = ""
@@ -59,6 +62,7 @@ class RunResult:
     proc: dict[str, str]
     timings: dict[str, float]
     hashes: dict[str, str]
+    failing: list[dict[str, Any]]
 
 
 def find_module(options: RunOptions) -> Path:
@@ -119,36 +123,26 @@ class _Stopwatch:
 
 
 def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _Stopwatch) -> RunResult:
+    from kmem.faultinject import Failing, fail_each, live
     from kmem.kapi.consistency import Consistency
-    from kmem.kapi.executor import TaskDied
-    from kmem.kapi.insmod import InitFailed
 
-    init: int | None = None
-    ended: str | None = None
-    died = False
-    module: Module | None = None
     watch = Consistency(kernel, path.name.split(".")[0]) if options.check == "full" else None
-    try:
-        loaded = kernel.insmod(image, **options.parameters)
-        module, init = loaded.module, loaded.init
+    module = kernel.loader.load(image, **options.parameters)
+    clock.lap("load")
+    tries: list[dict[str, Any]] = []
+    if options.fail_each:
+        tries = fail_each(kernel, module, partial(report_leaks, kernel, kernel.leaks.made))
+        clock.lap("failing")
+    if options.fail_nth:
+        Failing(kernel).arm(options.fail_nth, options.fail_all)
+
+    def between() -> None:
         clock.lap("init")
         if watch:
             watch.check("after init", trials=True)
-        if module.exit_function:
-            loaded.rmmod()
-            ended = "done"
-        else:
-            ended = "none"
-    except InitFailed as error:
-        init, ended = error.code, "not run"
-    except TaskDied:
-        died = True
-        if module is None:
-            module = next(reversed(kernel.modules.values()), None)
-    except UnsupportedSymbol:
-        died = True
-        module = next(reversed(kernel.modules.values()), None)
-    kernel.drain()
+
+    life = live(kernel, module, between)
+    init, ended, died = life.init, life.exit, life.died
     if watch:
         watch.check("at the end", trials=True)
     clock.lap("exit")
@@ -157,7 +151,8 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
     findings = [finding.to_json() for finding in kernel.findings]
     for shown, finding in zip(findings, kernel.findings, strict=True):
         shown["text"] = list(finding.text)
-    name = module.name if module else path.name.split(".")[0]
+        shown["count"] = kernel.findings.count(finding)
+        shown["reproduce"] = finding.reproduce
     verdict = "unsupported" if kernel.unsupported else "findings" if findings or died else "clean"
     if verdict == "clean" and init is not None and init < 0:
         verdict = "findings"
@@ -165,7 +160,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         verdict=verdict,
         findings=findings,
         dmesg=[{"time": r.ns, "level": r.level, "text": r.text} for r in kernel.log.records],
-        module={"name": name, "file": str(path), "note": module.note if module else ""},
+        module={"name": module.name, "file": str(path), "note": module.note},
         init=init,
         exit=ended,
         allocations=_allocations(kernel),
@@ -179,6 +174,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         proc={name: kernel.proc(name) for name in options.proc},
         timings=clock.laps,
         hashes={"ram": kernel.mm.ram.hash(), "events": kernel.events.digest()},
+        failing=tries,
     )
     if options.proc_dir:
         kernel.write_proc(options.proc_dir)

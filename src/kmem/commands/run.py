@@ -40,9 +40,15 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--check",
         choices=("none", "fast", "full"),
-        default="none",
-        help="fast: check every access to memory; full: verify all of the simulated memory, too (default: none)",
+        default="fast",
+        help="fast: check every access to memory; full: verify all of the simulated memory, too (default: fast)",
     )
+    failing = result.add_mutually_exclusive_group()
+    failing.add_argument("--fail-nth", type=options.count, default=0, metavar="N", help="let the Nth allocation fail")
+    failing.add_argument(
+        "--fail-each", action="store_true", help="let every allocation fail in turn, rolling back in between"
+    )
+    result.add_argument("--fail-all", action="store_true", help="with --fail-nth: all after it fail, too")
     group.add_argument(
         "--proc",
         action="append",
@@ -106,6 +112,9 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         budget=args.budget,
         cmdline=args.cmdline,
         check=args.check,
+        fail_nth=args.fail_nth,
+        fail_all=args.fail_all,
+        fail_each=args.fail_each,
         proc=tuple(args.proc),
         proc_dir=options.proc_directory(args.proc_dir),
         core=str(Path(args.core).absolute()) if args.core else "",

@@ -93,6 +93,10 @@ class Modules:
         Raises InitFailed if init returns an error (the module is gone then), ModuleFormatError and others for files
         that cannot be loaded, TaskDied if init crashed (the report is in the log and in `findings`).
         """
+        return self.init(self.load(file, **params))
+
+    def load(self, file: str | Path | bytes, **params: object) -> Module:
+        """Load a module and set its parameters as for :meth:`insmod`; init has not run afterwards."""
         from kmem.modules.image import read_module
 
         image = file if isinstance(file, bytes) else read_module(Path(file))
@@ -109,14 +113,10 @@ class Modules:
         if self.k.checks:
             self.k.drain()
             self.k.checks.loaded(module)
-        return self._init(module)
+        self._set_params(module)
+        return module
 
-    def exec_insmod(self) -> None:
-        """The task that loads modules gets its address space when the first one is loaded."""
-        if not self.k.user.mm_of(self.k.current):
-            self.k.user.exec(self.k.current, aslr(self.k.boot_config.seed, self.k.pid))
-
-    def _init(self, module: Module) -> LoadedModule:
+    def _set_params(self, module: Module) -> None:
         from kmem.kapi.params import set_param
 
         for setting in module.settings:
@@ -126,6 +126,14 @@ class Modules:
                 refused = ParameterRefused(module.name, setting.param.name, setting.value, signed32(error))
                 self.printk(3, refused.line)
                 raise refused
+
+    def exec_insmod(self) -> None:
+        """The task that loads modules gets its address space when the first one is loaded."""
+        if not self.k.user.mm_of(self.k.current):
+            self.k.user.exec(self.k.current, aslr(self.k.boot_config.seed, self.k.pid))
+
+    def init(self, module: Module) -> LoadedModule:
+        """Run the init of a loaded module."""
         result = 0
         if module.init_function:
             result = signed32(self.run(module.init_function))

@@ -27,6 +27,7 @@ RUN_KEYS = (
     "proc",
     "timings",
     "hashes",
+    "failing",
 )
 """The names in the object of ``kmem run --json``, in order; ``error`` follows when the verdict is ``error``."""
 
@@ -39,6 +40,7 @@ EMPTY: dict[str, Any] = {
     "proc": {},
     "timings": {},
     "hashes": {},
+    "failing": [],
 }
 
 

@@ -31,6 +31,7 @@ def run_text(run: Mapping[str, Any], ink: Ink) -> str:
         _dmesg(run["dmesg"], ink),
         *(f"{ink('bold', '/proc/' + name)}\n{text.rstrip()}" for name, text in run.get("proc", {}).items()),
         _allocations(run, ink),
+        _failing(run, ink),
         _findings(run, ink),
         _verdict(run, ink),
     ]
@@ -124,12 +125,44 @@ def _live(run: Mapping[str, Any], ink: Ink) -> str:
 
 
 def _findings(run: Mapping[str, Any], ink: Ink) -> str:
-    lines = [f"{finding['kind']}: {finding['message']}" for finding in run["findings"]]
+    lines = []
+    for finding in run["findings"]:
+        again = f" ({finding['count']} times)" if finding.get("count", 1) > 1 else ""
+        lines.append(f"{finding['kind']}: {finding['message']}{again}")
+        if finding.get("text") and finding["text"][0].startswith("=" * 60):  # not in the log: no kernel printed it
+            lines += [f"    {line}".rstrip() for line in finding["text"]]
     init = run["init"] or 0
     if init < 0:
         name = f"{errorcode[-init]}, {strerror(-init)}" if -init in errorcode else "no errno"
         lines.append(f"insmod failed: the module's init returned {init} ({name}), so it was not loaded")
     return "\n".join(ink("red", line) for line in lines)
+
+
+def _failing(run: Mapping[str, Any], ink: Ink) -> str:
+    """What came of failing every allocation: the tries that ended badly, and how many did not."""
+    tries = run.get("failing") or []
+    if not tries:
+        return ""
+    bad = [one for one in tries if one["findings"]]
+    number = max(one["number"] for one in tries)
+    head = f"{plural(number, 'allocation')} failed in turn, once and with all after it: {len(tries)} tries, "
+    head += f"{len(bad)} with findings" if bad else "no findings"
+    rows = table(
+        ("failed", "and all after", "call", "at", "then", "findings"),
+        [
+            (
+                one["number"],
+                "yes" if one["lasting"] else "no",
+                one["call"],
+                one["site"],
+                one["outcome"],
+                one["findings"] or None,
+            )
+            for one in tries[:ROWS]
+        ],
+    )
+    more = [f"… and {len(tries) - ROWS} more tries (--json has them)"] if len(tries) > ROWS else []
+    return "\n".join([ink("red" if bad else "green", head), *rows, *more])
 
 
 def _verdict(run: Mapping[str, Any], ink: Ink) -> str:
@@ -152,6 +185,9 @@ def next_command(run: Mapping[str, Any]) -> str:
     if run["verdict"] == "unsupported":
         return f"{command} --json   (every unsupported call with its count)"
     kinds = {finding["kind"] for finding in run["findings"]}
+    again = next((f["reproduce"] for f in run["findings"] if "--fail-nth" in f.get("reproduce", "")), "")
+    if again and run.get("failing"):
+        return f"{command} {again[again.index('--fail-nth') :]}   (that one try, with its kernel log)"
     if "hang" in kinds:
         return f"{command} --budget 1e9   (ten times as long as by default)"
     if kinds == {"leak"} or ((run["init"] or 0) < 0 and not kinds):

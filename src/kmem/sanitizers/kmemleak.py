@@ -101,6 +101,11 @@ class Kmemleak:
             allocation.live, allocation.freed_at = True, 0
             self._live.setdefault((_SPACE[allocation.event.kind], allocation.event.ptr), []).append(allocation)
 
+    def restart(self) -> None:
+        """Forget what is not live, and the sums: they were of tries that did not count."""
+        self.made[:] = self.live()
+        self.bytes = self.failed = 0
+
     def live(self) -> list[Allocation]:
         """What was not freed, oldest first."""
         return [allocation for allocation in self.made if allocation.live]

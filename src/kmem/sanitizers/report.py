@@ -158,6 +158,11 @@ class Findings:
         """How often the defect of *finding* was reported."""
         return self._counts.get((finding.kind, finding.site), 0)
 
+    @property
+    def total(self) -> int:
+        """How often something was reported, repetitions included."""
+        return sum(self._counts.values())
+
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._findings)
 
