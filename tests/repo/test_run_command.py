@@ -35,6 +35,9 @@ class RunOptions:
     proc_dir: str = ""
     check: str = "none"
     page_cache: int = 0
+    fail_nth: int = 0
+    fail_all: bool = False
+    fail_each: bool = False
 
 
 @dataclass

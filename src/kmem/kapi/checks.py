@@ -187,8 +187,9 @@ class Checks:
         sl = view.slab(head)
         s, pfn = sl.slab_cache, view.pfn(view.addr(head))
         first = PAGE_OFFSET + (pfn << 12) + int(s.red_left_pad)
-        objects = [first + number * int(s.size) for number in range(sl.objects)]
-        pages = -(-(int(s.size) * sl.objects) // 4096)
+        size, count = int(s.size), int(sl.objects)
+        objects = [first + number * size for number in range(count)]
+        pages = -(-size * count // 4096)
         return range(pfn, pfn + pages), int(s.object_size), objects
 
     def is_free(self, pfn: int) -> bool:
