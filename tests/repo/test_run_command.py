@@ -33,7 +33,7 @@ class RunOptions:
     core: str
     cmdline: str = ""
     proc_dir: str = ""
-    check: str = "none"
+    check: str = "fast"
     page_cache: int = 0
     fail_nth: int = 0
     fail_all: bool = False
