@@ -123,6 +123,7 @@ class Checks:
         self.k = k
         self.kasan = Kasan(k.mm.ram.size, self, k.loader.is_code, self.sample)
         self.kasan.bad_free = self._bad_free
+        self._private = k.mm.core.private
         self._sizes: dict[int, tuple[int, int]] = {}
         self._frames: dict[int, int] = {}
         self._before: dict[str, Callable[[RawArgs], None]] = {
@@ -290,6 +291,9 @@ class Checks:
             phys = self.phys_of(addr + done)
             if phys >= 0 and phys + length <= self.kasan.shadow.size:
                 bad = self.kasan.shadow.first_bad(phys, length)
+                if bad >= 0 and self._private.events:  # it may have been allocated a moment ago
+                    self.k.drain()
+                    bad = self.kasan.shadow.first_bad(phys, length)
                 if bad >= 0:
                     found = addr + done + bad - phys
                     caller = self.k.caller
@@ -302,6 +306,8 @@ class Checks:
 
     def written(self, addr: int, n: int) -> None:
         """Memory was written by the kernel."""
+        if self._private.events:
+            self.k.drain()
         done = 0
         while done < n:
             length = min(n - done, 4096 - (addr + done) % 4096)
