@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from kmem.lib.build import build as build_core
 from kmem.modules.headers import find
 from tests.conftest import Kmem
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(find("6.12") is None, reason="no headers of 6.12: kmem headers 6.12")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def core() -> None:
+    """Compiling takes longer than a run may."""
+    build_core("6.12")
 
 
 @pytest.mark.parametrize("config", ["plain", "debian", "debug"])
