@@ -53,7 +53,7 @@ def test_kasprintf_strarray_numbers_its_strings(kernel: Kernel) -> None:
 def test_kvmemdup_falls_back_as_kvmalloc_does(kernel: Kernel) -> None:
     p = kernel.vzalloc(8 << 20)
     kernel.write(p, b"front")
-    q = kernel.kvmemdup(p, 8 << 20)
+    q = kernel.kvmemdup(p, 8 << 20, GFP_KERNEL)
     assert kernel.is_vmalloc_addr(q)
     assert kernel.read(q, 6) == b"front\0"
 

@@ -234,3 +234,10 @@ def test_kvfree_sensitive_wipes(kernel: Kernel) -> None:
     kernel.write(p, DIRT * 40)
     kernel.kvfree_sensitive(p, 40)
     assert DIRT not in kernel.read(p, 40)
+
+
+def test_objects_by_size_and_number(kernel: Kernel) -> None:
+    assert kernel.ksize(kernel.kmalloc_obj(100)) == 128
+    assert kernel.ksize(kernel.kmalloc_objs(24, 10)) == 256
+    assert kernel.ksize(kernel.kmalloc_flex(16, 8, 100)) == 1024
+    assert kernel.kmalloc_objs(1 << 62, 8) == kernel.kmalloc_flex(16, 1 << 62, 8) == 0

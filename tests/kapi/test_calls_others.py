@@ -6,7 +6,7 @@ import pytest
 
 from kmem.kapi.executor import TaskDied
 from kmem.kernel import Kernel
-from tests.kapi.booted import GFP_ATOMIC, GFP_KERNEL, consistent, free_pages
+from tests.kapi.booted import GFP_ATOMIC, GFP_KERNEL, PAGE, consistent, free_pages
 
 
 def curr_nr(k: Kernel, pool: int) -> int:
@@ -172,3 +172,20 @@ def test_an_unknown_name_is_an_attribute_error(kernel: Kernel) -> None:
 def test_exports_are_calls_with_their_documentation(kernel: Kernel) -> None:
     assert "kmemdup(const void *src, size_t len, gfp_t gfp)" in kernel.kmemdup.__doc__
     assert kernel.kstrdup.__name__ == "kstrdup"
+
+
+def test_vmalloc_memory_is_mapped_into_a_process(kernel: Kernel) -> None:
+    p = kernel.vmalloc_user(2 * PAGE)
+    kernel.write(p + PAGE, b"shared")
+    process = kernel.process("reader")
+    at = process.mmap(2 * PAGE)
+    vma = kernel.user.find_vma(kernel.user.mm_of(process.task), at)
+    assert kernel.remap_vmalloc_range(vma, p, 0) == 0
+    assert process.read(at + PAGE, 6) == b"shared"
+    process.write(at, b"from above")
+    assert kernel.read(p, 10) == bytes(10), "a private mapping copies what is written"
+    assert kernel.remap_vmalloc_range(vma, kernel.vmalloc(2 * PAGE), 0) == -22
+    assert kernel.remap_vmalloc_range(vma, p, 1) == -22
+    process.exit()
+    assert kernel.read(p + PAGE, 6) == b"shared", "the pages are the kernel's"
+    consistent(kernel)

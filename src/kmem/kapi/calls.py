@@ -12,8 +12,9 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from kmem.abi.gfp import __GFP_DIRECT_RECLAIM, GFP_KERNEL
+from kmem.abi.gfp import __GFP_DIRECT_RECLAIM
 from kmem.abi.legacy import FUNCTIONS
+from kmem.kapi import calls_device
 from kmem.kapi.export import Export, lookup
 from kmem.kapi.varargs import VaArgs
 
@@ -122,14 +123,6 @@ def _kvfree_rcu_mightsleep(k: Kernel, p: int) -> None:
         _export(k, "kvfree_call_rcu", 0, p)
 
 
-def _kvmemdup(k: Kernel, src: int, size: int, gfp: int = GFP_KERNEL) -> int:
-    """``void *kvmemdup(const void *src, size_t len, gfp_t gfp)``."""
-    p = k.mm.kvmalloc(size, gfp)
-    if p and size:
-        k.mem.write(p, k.mem.read(src, size))
-    return p
-
-
 def _pool(k: Kernel, min_nr: int, backend: tuple[str, str], data: int) -> int:
     """``mempool_create_…_pool()``: a pool on one of the kernel's own pairs of functions."""
     alloc, free = (k.address_of(name) for name in backend)
@@ -156,12 +149,12 @@ def _export(k: Kernel, name: str, *args: Any) -> Any:
 
 
 INLINES: dict[str, Callable[..., Any]] = {
+    **calls_device.INLINES,
     "might_alloc": _might_alloc,
     "kfree_rcu": _kfree_rcu,
     "kvfree_rcu": _kfree_rcu,
     "kfree_rcu_mightsleep": _kvfree_rcu_mightsleep,
     "kvfree_rcu_mightsleep": _kvfree_rcu_mightsleep,
-    "kvmemdup": _kvmemdup,
     "folio_put": _put_folio,
     "check_object_size": lambda k, p, n, to_user: _export(k, "__check_object_size", p, n, to_user),
     "page_frag_alloc": lambda k, nc, size, gfp: _export(k, "page_frag_alloc_align", nc, size, gfp, -1),
@@ -191,4 +184,4 @@ INLINES: dict[str, Callable[..., Any]] = {
         _nothing,
     ),
 }
-"""Inline functions that need more than the mm. Those of the mm are in `kmem.mm.inlines`."""
+"""Inline functions that need more than the mm; those of the mm are in `kmem.mm.inlines`."""

@@ -98,6 +98,12 @@ def take(k: Host, dev: int, release: str, wanted: int, offset: int = 0) -> int:
     return 0
 
 
+def owned(k: Host, dev: int, release: str) -> list[int]:
+    """The data of a device's resources of one of the kernel's own kinds, the latest first."""
+    function, head = k.address_of(release), data_offset(k)
+    return [node + head for node in _reversed(k, devres_head(k, dev)) if k.mem.u64(node + _RELEASE) == function]
+
+
 def free(k: Host, res: int) -> None:
     """``kfree(dr)`` by the address of its data."""
     k.mm.kfree(res - data_offset(k))
@@ -389,7 +395,7 @@ def devm_action_release(k: Host, dev: int, res: int) -> Guest:
     return 0
 
 
-@export(faithful)
+@export(faithful, alias="__devm_add_action")
 def devm_add_action(k: Host, dev: int, action: int, data_: int) -> int:
     """``int devm_add_action(struct device *dev, void (*action)(void *), void *data)``
 

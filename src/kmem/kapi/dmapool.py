@@ -1,7 +1,9 @@
-"""Pools of small blocks for DMA (mm/dmapool.c), 6.1.
+"""Pools of small blocks for DMA (mm/dmapool.c), 6.1 and 6.12.
 
-A page of a pool is a coherent buffer that is cut into blocks, none across a boundary; a free block holds the offset of
-the next one in its first four bytes, a block that is handed out nothing of the pool's.
+A page of a pool is a coherent buffer that is cut into blocks, none across a boundary. In 6.1 each page has a list of
+its own: a free block holds the offset of the next one in its first four bytes. Since 6.4 (commit "dmapool: link blocks
+across pages"), seen by the pool's member ``next_block``, one list runs through all pages: a free block holds the
+address of the next one and its own DMA address.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from kmem.kapi.logbuf import ERR
 from kmem.kapi.printf_spec import Spec
 from kmem.kapi.vsprintf_pointer import default_pointer
 
-PAGE_SIZE = 4096
+PAGE_SIZE, INT_MAX = 4096, (1 << 31) - 1
+BLOCK_NEXT, BLOCK_DMA, BLOCK_SIZE = 0, 8, 16
+"""``struct dma_block``, which is in no module's debug information."""
 _NO_SYSFS = simplified("there is no file pools in sysfs")
 
 
@@ -32,7 +36,15 @@ class _Pool:
         return self.address + self.layout.offset(member)
 
     def word(self, member: str) -> int:
-        return self.k.mem.u64(self.at(member))
+        return int.from_bytes(self.k.mem.read(self.at(member), self.layout[member].size), "little")
+
+    def set(self, member: str, value: int) -> None:
+        self.k.mem.write(self.at(member), value.to_bytes(self.layout[member].size, "little"))
+
+    @property
+    def linked(self) -> bool:
+        """Whether one list of free blocks runs through all pages."""
+        return "next_block" in self.layout.members
 
     @property
     def name(self) -> bytes:
@@ -46,8 +58,15 @@ class _Pool:
         else:
             self.k.log.printk(text, ERR)
 
-    def initialise(self, vaddr: int) -> None:
+    def initialise(self, page: int) -> None:
         """``pool_initialise_page()``: chain the blocks."""
+        mem = self.k.mem
+        vaddr = mem.u64(page + self.page.offset("vaddr"))
+        if self.linked:
+            self._link(page, vaddr)
+            return
+        mem.set_u32(page + self.page.offset("in_use"), 0)
+        mem.set_u32(page + self.page.offset("offset"), 0)
         size, boundary, allocation = self.word("size"), self.word("boundary"), self.word("allocation")
         offset, next_boundary = 0, boundary
         while offset < allocation:
@@ -56,6 +75,27 @@ class _Pool:
                 following, next_boundary = next_boundary, next_boundary + boundary
             self.k.mem.set_u32(vaddr + offset, following)
             offset = following
+
+    def _link(self, page: int, vaddr: int) -> None:
+        """Put the page's blocks, in order, before all others."""
+        mem = self.k.mem
+        size, boundary, allocation = self.word("size"), self.word("boundary"), self.word("allocation")
+        offsets, offset, next_boundary = [], 0, boundary
+        while offset + size <= allocation:
+            if offset + size > next_boundary:
+                offset, next_boundary = next_boundary, next_boundary + boundary
+                continue
+            offsets.append(offset)
+            offset += size
+        dma = mem.u64(page + self.page.offset("dma"))
+        for offset, following in zip(
+            offsets, [*(vaddr + at for at in offsets[1:]), self.word("next_block")], strict=True
+        ):
+            mem.set_u64(vaddr + offset + BLOCK_DMA, dma + offset)
+            mem.set_u64(vaddr + offset + BLOCK_NEXT, following)
+        self.set("next_block", vaddr)
+        self.set("nr_blocks", self.word("nr_blocks") + len(offsets))
+        self.set("nr_pages", self.word("nr_pages") + 1)
 
     def new_page(self, mem_flags: int) -> int:
         """``pool_alloc_page()``; 0 on failure."""
@@ -69,9 +109,7 @@ class _Pool:
             self.k.mm.kfree(page)
             return 0
         mem.set_u64(page + self.page.offset("vaddr"), vaddr)
-        self.initialise(vaddr)
-        mem.set_u32(page + self.page.offset("in_use"), 0)
-        mem.set_u32(page + self.page.offset("offset"), 0)
+        self.initialise(page)
         return page
 
     def free_page(self, page: int) -> None:
@@ -93,11 +131,17 @@ def dma_pool_create(k: Host, name: int, dev: int, size: int, align: int, boundar
     align = align or 1
     if align & align - 1 or not size:
         return 0
-    size = -(-max(size, 4) // align) * align
+    linked = "next_block" in k.layout["dma_pool"].members
+    if linked and size > INT_MAX:
+        return 0
+    size = -(-max(size, BLOCK_SIZE if linked else 4) // align) * align
     allocation = max(size, PAGE_SIZE)
     if boundary and (boundary < size or boundary & boundary - 1):
         return 0
-    address = k.mm.kmalloc(k.layout["dma_pool"].size, gfp.GFP_KERNEL, -1, k.caller)
+    if linked:
+        boundary = min(boundary, allocation)
+    flags = gfp.GFP_KERNEL | (gfp.__GFP_ZERO if linked else 0)
+    address = k.mm.kmalloc(k.layout["dma_pool"].size, flags, -1, k.caller)
     if not address:
         return 0
     pool = _Pool(k, address)
@@ -109,7 +153,7 @@ def dma_pool_create(k: Host, name: int, dev: int, size: int, align: int, boundar
         ("boundary", boundary or allocation),
         ("allocation", allocation),
     ):
-        k.mem.set_u64(pool.at(member), value)
+        pool.set(member, value)
     k.mem.set_u32(pool.at("lock"), 0)
     init_list_head(k, pool.at("page_list"))
     add(k, pool.at("pools"), dev + k.layout["device"].offset("dma_pools"))
@@ -126,7 +170,17 @@ def dma_pool_destroy(k: Host, pool: int) -> None:
         return
     p = _Pool(k, pool)
     del_init(k, p.at("pools"))
+    busy = p.linked and p.word("nr_active") > 0
+    if busy:
+        p.complain(b"dma_pool_destroy %s busy\n" % p.name)
     for page in entries(k, p.at("page_list")):
+        if p.linked:
+            if not busy:
+                p.free_page(page)
+            else:
+                del_init(k, page)
+                k.mm.kfree(page)
+            continue
         if not k.mem.u32(page + p.page.offset("in_use")):
             p.free_page(page)
             continue
@@ -137,6 +191,34 @@ def dma_pool_destroy(k: Host, pool: int) -> None:
     k.mm.kfree(pool)
 
 
+def _pop(p: _Pool, mem_flags: int, handle: int) -> int:
+    """``dma_pool_alloc()`` where one list has all free blocks."""
+    mem = p.k.mem
+    if not p.word("next_block"):
+        page = p.new_page(mem_flags & ~gfp.__GFP_ZERO)
+        if not page:
+            return 0
+        add(p.k, page, p.at("page_list"))
+    found = p.word("next_block")
+    p.set("next_block", mem.u64(found + BLOCK_NEXT))
+    p.set("nr_active", p.word("nr_active") + 1)
+    mem.set_u64(handle, mem.u64(found + BLOCK_DMA))
+    if mem_flags & gfp.__GFP_ZERO or p.k.mm.config.init_on_alloc:
+        mem.fill(found, 0, p.word("size"))
+    return found
+
+
+def _push(p: _Pool, vaddr: int, dma: int) -> None:
+    """``dma_pool_free()`` where one list has all free blocks: nothing is checked."""
+    mem = p.k.mem
+    if p.k.mm.config.init_on_free:
+        mem.fill(vaddr, 0, p.word("size"))
+    mem.set_u64(vaddr + BLOCK_DMA, dma)
+    mem.set_u64(vaddr + BLOCK_NEXT, p.word("next_block"))
+    p.set("next_block", vaddr)
+    p.set("nr_active", p.word("nr_active") - 1 & (1 << 64) - 1)
+
+
 @export(faithful)
 def dma_pool_alloc(k: Host, pool: int, mem_flags: int, handle: int) -> int:
     """``void *dma_pool_alloc(struct dma_pool *pool, gfp_t mem_flags, dma_addr_t *handle)``
@@ -144,6 +226,8 @@ def dma_pool_alloc(k: Host, pool: int, mem_flags: int, handle: int) -> int:
     mm/dmapool.c, 6.1. The block that was freed last, of the page that was made last. dma_pool_zalloc() is an inline.
     """
     p, mem = _Pool(k, pool), k.mem
+    if p.linked:
+        return _pop(p, mem_flags, handle)
     offset_at, allocation = p.page.offset("offset"), p.word("allocation")
     pages = (page for page in entries(k, p.at("page_list")) if mem.u32(page + offset_at) < allocation)
     page = next(pages, 0)
@@ -170,6 +254,9 @@ def dma_pool_free(k: Host, pool: int, vaddr: int, dma: int) -> None:
     mm/dmapool.c, 6.1. Found by its DMA address; one that no page has is complained about.
     """
     p, mem = _Pool(k, pool), k.mem
+    if p.linked:
+        _push(p, vaddr, dma)
+        return
     allocation = p.word("allocation")
     for page in entries(k, p.at("page_list")):
         if 0 <= dma - mem.u64(page + p.page.offset("dma")) < allocation:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kmem.abi.gfp import GFP_KERNEL
-from kmem.kapi.devres import devres_add, free, own
-from kmem.kapi.errno import ENOMEM
+from kmem.kapi.devres import devres_add, free, own, owned
+from kmem.kapi.errno import EINVAL, ENOMEM
 from kmem.kapi.export import export, faithful, simplified
 from kmem.kapi.host import Call, Guest, Host
 from kmem.kapi.lists import add, entries, init_list_head
@@ -406,12 +406,29 @@ def devm_gen_pool_release(k: Host, dev: int, res: int) -> None:
     gen_pool_destroy(k, k.mem.u64(res))
 
 
-@export(simplified("a name is kept as it is given, and not looked for"))
+@export(faithful)
+def gen_pool_get(k: Host, dev: int, name: int) -> int:
+    """``struct gen_pool *gen_pool_get(struct device *dev, const char *name)``
+
+    lib/genalloc.c, 6.1. The device's pool of this name (NULL: the one without a name), or NULL.
+    """
+    wanted = k.mem.cstr(name) if name else None
+    for res in owned(k, dev, "devm_gen_pool_release"):
+        pool = k.mem.u64(res)
+        own_name = _Pool(k, pool).word("name")
+        if (k.mem.cstr(own_name) if own_name else None) == wanted:
+            return pool
+    return 0
+
+
+@export(simplified("a name is copied even if it is a constant"))
 def devm_gen_pool_create(k: Host, dev: int, min_alloc_order: int, nid: int, name: int) -> int:
     """``struct gen_pool *devm_gen_pool_create(struct device *dev, int min_alloc_order, int nid, const char *name)``
 
-    lib/genalloc.c, 6.1. An error pointer on failure.
+    lib/genalloc.c, 6.1. An error pointer on failure, and for a name that a pool of the device has.
     """
+    if gen_pool_get(k, dev, name):
+        return -EINVAL & MASK64
     res = own(k, dev, "devm_gen_pool_release", 8)
     pool = gen_pool_create(k, min_alloc_order, nid) if res else 0
     if not pool:

@@ -57,12 +57,12 @@ __devm_release_region __devm_request_region devm_ioremap devm_ioremap_release de
 devm_ioremap_wc devm_iounmap devm_memremap devm_memremap_release devm_memunmap devm_region_release
 """,
     "devres": """
-__devm_alloc_percpu __devres_alloc_node devm_action_release devm_add_action devm_free_pages devm_free_percpu
-devm_get_free_pages devm_kasprintf devm_kfree devm_kmalloc devm_kmalloc_release devm_kmemdup devm_krealloc
-devm_kstrdup devm_kstrdup_const devm_kvasprintf devm_pages_release devm_percpu_release devm_release_action
-devm_remove_action devres_add devres_close_group devres_destroy devres_find devres_for_each_res devres_free devres_get
-devres_names devres_open_group devres_release devres_release_group devres_remove devres_remove_group
-group_close_release group_open_release
+__devm_add_action __devm_alloc_percpu __devres_alloc_node devm_action_release devm_add_action devm_free_pages
+devm_free_percpu devm_get_free_pages devm_kasprintf devm_kfree devm_kmalloc devm_kmalloc_release devm_kmemdup
+devm_krealloc devm_kstrdup devm_kstrdup_const devm_kvasprintf devm_pages_release devm_percpu_release
+devm_release_action devm_remove_action devres_add devres_close_group devres_destroy devres_find devres_for_each_res
+devres_free devres_get devres_names devres_open_group devres_release devres_release_group devres_remove
+devres_remove_group group_close_release group_open_release
 """,
     "dma": """
 dma_alloc_attrs dma_alloc_pages dma_free_attrs dma_free_pages dma_get_merge_boundary dma_get_required_mask
@@ -93,7 +93,8 @@ _find_next_andnot_bit _find_next_bit _find_next_zero_bit find_next_clump8
 devm_gen_pool_create devm_gen_pool_release gen_pool_add_owner gen_pool_alloc_algo_owner gen_pool_avail
 gen_pool_best_fit gen_pool_create gen_pool_destroy gen_pool_dma_alloc gen_pool_dma_alloc_algo gen_pool_dma_zalloc
 gen_pool_first_fit gen_pool_first_fit_align gen_pool_first_fit_order_align gen_pool_fixed_alloc
-gen_pool_for_each_chunk gen_pool_free_owner gen_pool_has_addr gen_pool_set_algo gen_pool_size gen_pool_virt_to_phys
+gen_pool_for_each_chunk gen_pool_free_owner gen_pool_get gen_pool_has_addr gen_pool_set_algo gen_pool_size
+gen_pool_virt_to_phys
 """,
     "gup": """
 get_user_pages get_user_pages_fast get_user_pages_remote get_user_pages_unlocked pin_user_pages pin_user_pages_fast
@@ -127,8 +128,8 @@ __list_add_valid __list_add_valid_or_report __list_del_entry_valid __list_del_en
 gcd get_option int_pow int_sqrt iter_div_u64_rem lcm lcm_not_zero memparse rational_best_approximation
 """,
     "memory": """
-remap_pfn_range vm_get_page_prot vm_insert_page vm_iomap_memory vm_map_pages vm_map_pages_zero vmf_insert_pfn
-vmf_insert_pfn_prot zap_vma_ptes
+remap_pfn_range remap_vmalloc_range vm_get_page_prot vm_insert_page vm_iomap_memory vm_map_pages vm_map_pages_zero
+vmf_insert_pfn vmf_insert_pfn_prot zap_vma_ptes
 """,
     "mempool": """
 mempool_alloc mempool_alloc_pages mempool_alloc_slab mempool_create mempool_create_node mempool_destroy mempool_exit
@@ -187,12 +188,12 @@ unregister_oom_notifier unregister_pm_notifier unregister_reboot_notifier unregi
 unregister_switchdev_notifier unregister_vmap_purge_notifier unregister_vt_notifier
 """,
     "page_frag": """
-__page_frag_cache_drain page_frag_alloc_align page_frag_free
+__page_frag_alloc_align __page_frag_cache_drain page_frag_alloc_align page_frag_free
 """,
     "pages": """
 __alloc_pages __alloc_pages_bulk __folio_alloc __folio_put __free_pages __get_free_pages alloc_contig_range
-alloc_pages alloc_pages_exact empty_zero_page folio_alloc free_contig_range free_pages free_pages_exact
-get_free_pages_noprof get_zeroed_page is_free_buddy_page put_pages_list split_page zero_pfn
+alloc_pages alloc_pages_bulk_noprof alloc_pages_exact empty_zero_page folio_alloc free_contig_range free_pages
+free_pages_exact get_free_pages_noprof get_zeroed_page is_free_buddy_page put_pages_list split_page zero_pfn
 """,
     "panic": """
 __stack_chk_fail __warn_printk dump_stack fortify_panic panic panic_timeout
@@ -366,7 +367,8 @@ fault_in_readable fault_in_writeable strncpy_from_user strnlen_user
 __check_object_size __copy_overflow
 """,
     "util": """
-__memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup memdup_user memdup_user_nul strndup_user vmemdup_user
+__memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup kvmemdup memdup_user memdup_user_nul strndup_user
+vmemdup_user
 """,
     "uuid": """
 guid_gen guid_null guid_parse uuid_gen uuid_is_valid uuid_null uuid_parse

@@ -7,7 +7,7 @@ from kmem.kapi.export import export, faithful, simplified
 from kmem.kapi.host import Host
 
 PAGE = 4096
-VM_PFNMAP = 0x400
+VM_PFNMAP, VM_DONTEXPAND, VM_DONTDUMP = 0x400, 0x40000, 0x4000000
 VM_FAULT_OOM, VM_FAULT_SIGBUS, VM_FAULT_NOPAGE = 1, 2, 0x100
 
 
@@ -127,3 +127,24 @@ def vm_get_page_prot(k: Host, vm_flags: int) -> int:
         return 0x120
     writable = 2 if vm_flags & 0xA == 0xA else 0
     return 0x25 | writable | (0 if vm_flags & 4 else 1 << 63)
+
+
+@export(faithful)
+def remap_vmalloc_range(k: Host, vma: int, addr: int, pgoff: int) -> int:
+    """``int remap_vmalloc_range(struct vm_area_struct *vma, void *addr, unsigned long pgoff)``
+
+    mm/vmalloc.c, 6.1. The pages of vmalloc_user() memory, counted; -EINVAL for other memory and beyond its end.
+    """
+    start, end = _vma(k, vma, "vm_start"), _vma(k, vma, "vm_end")
+    if start % PAGE:
+        return -EINVAL
+    pages = k.mm.vmalloc_range_pages(addr, pgoff, end - start)
+    if isinstance(pages, int):
+        return pages
+    for at, page in zip(range(start, end, PAGE), pages, strict=True):
+        failed = k.user.insert_page(vma, at, page)
+        if failed:
+            return failed
+    flags = vma + k.layout["vm_area_struct"].offset("vm_flags")
+    k.mem.set_u64(flags, k.mem.u64(flags) | VM_DONTEXPAND | VM_DONTDUMP)
+    return 0

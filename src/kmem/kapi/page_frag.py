@@ -46,7 +46,7 @@ def _refill(k: Host, nc: _Cache, gfp_mask: int) -> int:
     return page
 
 
-@export(faithful)
+@export(faithful, alias="__page_frag_alloc_align")
 def page_frag_alloc_align(k: Host, nc: int, fragsz: int, gfp_mask: int, align_mask: int) -> int:
     """``void *page_frag_alloc_align(struct page_frag_cache *nc, unsigned int fragsz, gfp_t gfp_mask, unsigned int
     align_mask)``

@@ -143,7 +143,7 @@ def __folio_put(k: Host, folio: int) -> None:
         k.mm.page_ref_sub(folio, 1)
 
 
-@export(faithful)
+@export(faithful, alias="alloc_pages_bulk_noprof")
 def __alloc_pages_bulk(
     k: Host, gfp_mask: int, preferred_nid: int, nodemask: int, nr_pages: int, page_list: int, page_array: int
 ) -> int:

@@ -31,6 +31,18 @@ def kmemdup(k: Host, src: int, len_: int, gfp: int) -> int:
 
 
 @export(faithful)
+def kvmemdup(k: Host, src: int, len_: int, gfp: int) -> int:
+    """``void *kvmemdup(const void *src, size_t len, gfp_t gfp)``
+
+    mm/util.c, 6.12. A copy in memory of kvmalloc(); an inline of no module's in 6.1, which has no such name.
+    """
+    p = k.mm.kvmalloc(len_, gfp)
+    if p and len_:
+        k.mem.write(p, k.mem.read(src, len_))
+    return p
+
+
+@export(faithful)
 def kmemdup_nul(k: Host, s: int, len_: int, gfp: int) -> int:
     """``char *kmemdup_nul(const char *s, size_t len, gfp_t gfp)``
 

@@ -14,7 +14,7 @@ from kmem.abi.legacy import FUNCTIONS, MACROS
 from kmem.kapi.calls import INLINES, SCOPES
 from kmem.kapi.export import Export, Fidelity, lookup
 from kmem.mm.api import Mm
-from kmem.report.api_names import Row, rows
+from kmem.report.api_names import NOT_EXPORTED, NOTES, Row, rows
 
 _HEAD = """# The allocation API
 
@@ -26,7 +26,7 @@ of symbols is in [fidelity.md](fidelity.md). *Test*: where it is shown.
 """
 _RANK = {"faithful": 0, "simplified": 1, "stub": 2}
 _RENAMED = {"alloc_pages_bulk_array": "alloc_pages_bulk", "alloc_pages_bulk_list": "__alloc_pages_bulk"}
-_RENAMED |= {"KMEM_CACHE": "kmem_cache_create", "ioremap_np": ""}
+_RENAMED |= {"KMEM_CACHE": "kmem_cache_create"}
 
 
 def releases() -> list[str]:
@@ -53,24 +53,29 @@ def python_name(row: Row) -> str:
 
 def missing(row: Row) -> list[str]:
     """The functions that a module would link to and that kmem does not have."""
-    first = releases()[0]
-    return [s for s in linked(row, first) if lookup(s) is None and s not in _VARIABLES]
+    found = {s: None for release in releases() for s in linked(row, release)}
+    return [s for s in found if lookup(s) is None and s not in _VARIABLES]
 
 
-_VARIABLES = frozenset(("kmalloc_caches", "page_offset_base", "vmemmap_base", "phys_base", "__per_cpu_offset"))
+_VARIABLES = frozenset(
+    ("kmalloc_caches", "page_offset_base", "vmemmap_base", "phys_base", "__per_cpu_offset", "iomem_resource")
+)
 """Data that the mm itself keeps (kmem.kapi.symbols)."""
 
 
 def fidelity(row: Row) -> Fidelity:
     """The least of what the row's symbols declare; faithful for an inline around nothing."""
-    found = [entry.fidelity for s in linked(row, releases()[0]) if (entry := lookup(s)) is not None]
+    symbols = {s: None for release in releases() for s in linked(row, release)}
+    found = [entry.fidelity for s in symbols if (entry := lookup(s)) is not None]
     return max(found, key=lambda each: _RANK[each.level], default=Fidelity("faithful"))
 
 
 def _line(row: Row, names: list[str]) -> str:
-    links = [" ".join(f"`{s}`" for s in linked(row, name)) or "inline" for name in names]
+    alone = "not exported" if row.name in NOT_EXPORTED else "inline"
+    links = [" ".join(f"`{s}`" for s in linked(row, name)) or alone for name in names]
     how = fidelity(row)
     level = f"{how.level}: {how.how}" if how.how else how.level
+    level = NOTES.get(row.name, level)
     if missing(row):
         level = f"missing: {', '.join(missing(row))}"
     python = python_name(row)
