@@ -1,9 +1,9 @@
 """Asks a real kernel: boots it in QEMU without root and without KVM, loads modules, brings back its log and /proc.
 
-``boot([Load(path)])`` takes about seven seconds; the answer of a kernel that lived to give it all is kept in the user's
-cache under a hash of all that it depends on (kernel, initial file system with the modules in it, command line,
-machine). The same log for the same hash is what makes the answers usable in tests: another boot may have other
-addresses.
+``boot([Load(path)])`` takes about seven seconds; the answer of a kernel that lived to the end, or died of a module, is
+kept in the user's cache under a hash of all that it depends on (kernel, initial file system with the modules in it,
+command line, machine). The same log for the same hash is what makes the answers usable in tests: another boot may have
+other addresses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ COMMAND_LINE = "console=ttyS0 ignore_loglevel panic=-1 tsc=unstable log_buf_len=
 PROC = ("slabinfo", "buddyinfo", "vmallocinfo", "meminfo", "pagetypeinfo", "zoneinfo", "vmstat", "modules")
 TIMEOUT = 120.0
 """Seconds after which a boot is given up."""
-MAX_KEPT = 64
+STEP, PANIC = "@@STEP ", "Kernel panic - not syncing"
+"""What the console says before each module, and of a kernel that stops."""
+MAX_KEPT = 96
 """Answers that stay in the cache."""
 
 INIT = """#!/bin/busybox sh
@@ -123,8 +125,8 @@ def boot(
     if kept.is_file():
         return Boot(**json.loads(kept.read_text()))
     answer = _run(kernel, initramfs, append, timeout, machine)
-    if not answer.files:
-        return answer  # it died on the way, which the next boot need not do
+    if not answer.files and not (STEP in answer.console and PANIC in answer.console):
+        return answer  # it ended before it came to a module, or without a word: the next boot need not
     kept.parent.mkdir(parents=True, exist_ok=True)
     temporary = kept.with_suffix(f".{os.getpid()}")
     temporary.write_text(json.dumps(asdict(answer)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tests.differential.boot import Load, boot
+from tests.truth import slabs
 from tests.truth.convert import facts_of
 from tests.truth.facts import Fact, Golden
 from tests.truth.log import Step, steps_of_serial
@@ -30,6 +31,8 @@ def steps(wanted: Iterable[tuple[str, str]], append: str) -> list[Step]:
 def facts_of_real_kernel(golden: Golden) -> list[Fact]:
     """Ask the real kernel what the golden facts say that it answers."""
     append = APPEND[golden.config]
+    if golden.module == "slabinfo":
+        return slabs.facts_of_slabinfo(golden.config, boot([], append).files["after/slabinfo"])
     if golden.module == "bug":
         append = f"{append} {AT_THE_FIRST}".strip()
         found = [step for words in loads(golden) for step in steps([("bug", words)], append)]

@@ -64,6 +64,15 @@ def test_a_kernel_that_died_leaves_the_console_and_is_asked_again(machine: Path)
     assert Path(f"{machine}.runs").read_text().split() == ["run"] * 5
 
 
+def test_a_kernel_that_died_of_a_module_has_answered(machine: Path) -> None:
+    Path(f"{machine}.tar").write_bytes(b"")
+    machine.write_text(
+        f"{ANSWERS}echo '@@STEP 0 m:/modules/bug.ko'\necho 'Kernel panic - not syncing: Fatal exception'\n"
+    )
+    assert boot([]) == boot([])
+    assert Path(f"{machine}.runs").read_text().split() == ["run"]
+
+
 def test_a_boot_that_hangs_is_given_up(machine: Path) -> None:
     machine.write_text(HANGS)
     with pytest.raises(Unavailable, match="did not finish within 0 s"):

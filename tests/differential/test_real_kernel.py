@@ -12,7 +12,8 @@ from tests.truth.ask import Kmem, facts_of_kmem
 from tests.truth.compare import compare, load_known
 from tests.truth.facts import GOLDEN, Fact, Golden, load, load_all
 
-GOLDENS = [golden for golden in load_all() if golden.config in APPEND]
+GOLDENS = [golden for golden in load_all() if golden.config in APPEND and golden.module != "sysfs"]
+"""All but the attributes in /sys/kernel/slab: to read those thousands of files takes an emulated machine minutes."""
 
 pytestmark = [pytest.mark.needs_headers, pytest.mark.slow]
 
@@ -27,7 +28,13 @@ def ask(golden: Golden) -> list[Fact]:
 
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.name)
 def test_the_real_kernel_repeats_the_golden_facts(golden: Golden) -> None:
-    result = compare(golden.facts, ask(golden))
+    answers = ask(golden)
+    facts = golden.facts
+    if golden.module == "slabinfo":  # of the caches that this boot has: those of drivers come and go
+        here = {fact.step for fact in answers}
+        facts = tuple(fact for fact in facts if fact.step in here)
+        assert len({fact.step for fact in facts}) > 100
+    result = compare(facts, answers)
     assert result.passed, result.details()
 
 

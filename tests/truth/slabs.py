@@ -44,21 +44,33 @@ COLUMNS = ("objsize", "objperslab", "pagesperslab")
 def convert(folder: Path) -> Iterator[Golden]:
     """Read what the real kernels' /sys and /proc said."""
     for config, file in SYSFS.items():
-        out = Collector(config, "sysfs")
-        for name, values in sorted(json.loads((folder / file).read_text()).items()):
-            if "alias_of" in values:
-                continue
-            out.add(f"cache {name}", "ctor", "yes" if values["ctor"].strip() else "no")
-            for attribute in ATTRIBUTES:
-                out.add(f"cache {name}", attribute, int(values[attribute]))
-        yield Golden(f"{config}.sysfs", config, "sysfs", (file,), tuple(out.facts))
+        facts = facts_of_sysfs(config, json.loads((folder / file).read_text()))
+        yield Golden(f"{config}.sysfs", config, "sysfs", (file,), tuple(facts))
     for config, file in SLABINFO.items():
-        out = Collector(config, "slabinfo")
-        for line in sorted((folder / file).read_text().splitlines()[2:]):
-            name, _, _, *sizes = line.split()[:6]
-            for column, value in zip(COLUMNS, sizes, strict=True):
-                out.add(f"cache {name}", column, int(value))
-        yield Golden(f"{config}.slabinfo", config, "slabinfo", (file,), tuple(out.facts))
+        facts = facts_of_slabinfo(config, (folder / file).read_text())
+        yield Golden(f"{config}.slabinfo", config, "slabinfo", (file,), tuple(facts))
+
+
+def facts_of_sysfs(config: str, caches: dict[str, dict[str, str]]) -> list[Fact]:
+    """The facts of /sys/kernel/slab: by cache, what each attribute says."""
+    out = Collector(config, "sysfs")
+    for name, values in sorted(caches.items()):
+        if "alias_of" in values:
+            continue
+        out.add(f"cache {name}", "ctor", "yes" if values["ctor"].strip() else "no")
+        for attribute in ATTRIBUTES:
+            out.add(f"cache {name}", attribute, int(values[attribute]))
+    return out.facts
+
+
+def facts_of_slabinfo(config: str, text: str) -> list[Fact]:
+    """The facts of /proc/slabinfo."""
+    out = Collector(config, "slabinfo")
+    for line in sorted(text.splitlines()[2:]):
+        name, _, _, *sizes = line.split()[:6]
+        for column, value in zip(COLUMNS, sizes, strict=True):
+            out.add(f"cache {name}", column, int(value))
+    return out.facts
 
 
 def ask(golden: Golden) -> list[Fact]:
