@@ -1,6 +1,7 @@
-"""A fixed sequence of calls of every kind, for comparing the engines: ``python -m tests.mm.replay CONFIG SEED STEPS``.
+"""A fixed sequence of calls of every kind, for comparing the engines.
 
-Prints what each call returned and, now and then, the hash of RAM.
+``python -m tests.mm.replay RELEASE CONFIG SEED STEPS`` prints what each call returned and, now and then, the hash of
+RAM.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator
 
 from kmem.abi.gfp import __GFP_NORETRY, __GFP_NOWARN, __GFP_RECLAIMABLE, __GFP_ZERO, GFP_ATOMIC, GFP_KERNEL
-from kmem.abi.slab_flags import SLAB_HWCACHE_ALIGN, SLAB_RECLAIM_ACCOUNT
+from kmem.abi.slab_flags import slab_flags
 from tests.mm.booted import MIB, BootedMm
 
 QUIET = __GFP_NOWARN | __GFP_NORETRY
@@ -21,8 +22,8 @@ MASKS = (GFP_KERNEL, GFP_KERNEL | __GFP_ZERO, GFP_ATOMIC, GFP_KERNEL | 0x01, GFP
 class Replay:
     """The calls and what they gave."""
 
-    def __init__(self, config: str, seed: int) -> None:
-        self.mm = BootedMm(config, ram=96 * MIB, seed=seed)
+    def __init__(self, config: str, seed: int, release: str = "6.1") -> None:
+        self.mm = BootedMm(config, ram=96 * MIB, seed=seed, release=release)
         self.random = random.Random(seed)
         self.objects: list[int] = []
         self.pages: list[tuple[int, int]] = []
@@ -113,7 +114,8 @@ class Replay:
         return got
 
     def do_create(self) -> int:
-        flags = self.random.choice((0, SLAB_HWCACHE_ALIGN, SLAB_RECLAIM_ACCOUNT))
+        f = slab_flags(self.mm.config.release)
+        flags = self.random.choice((0, f.SLAB_HWCACHE_ALIGN, f.SLAB_RECLAIM_ACCOUNT))
         made = self.mm.kmem_cache_create(f"c{len(self.caches)}", self.random.randrange(1, 2000), 0, flags)
         self.caches.append(made)
         return made
@@ -149,8 +151,8 @@ class Replay:
 
 
 def main() -> None:
-    config, seed, steps = sys.argv[1:]
-    for line in Replay(config, int(seed)).run(int(steps)):
+    release, config, seed, steps = sys.argv[1:]
+    for line in Replay(config, int(seed), release).run(int(steps)):
         print(line)
 
 

@@ -6,6 +6,8 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+from kmem.abi.release import MODEL
+from kmem.errors import UsageError
 from kmem.lib.build import FAULTED, loaded
 from kmem.lib.cstruct import PRIVATE_SIZE, CoreFault, u64
 from kmem.lib.jit import INTERPRETED
@@ -48,9 +50,16 @@ _UPCALL = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)
 
 
 def load_core(release: str) -> None:
-    """Load the compiled model, once a process."""
+    """Load the compiled model, once a process. Interpreted, a process has the model of one release: UsageError for
+    another.
+    """
     if not INTERPRETED:
         loaded(release)
+    elif release != MODEL:
+        raise UsageError(
+            f"release {release} cannot be booted: model code is interpreted, as that of {MODEL}",
+            remedy=f"set KMEM_RELEASE={release}, or leave NUMBA_DISABLE_JIT out",
+        )
 
 
 class Core:
