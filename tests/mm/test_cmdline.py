@@ -276,3 +276,14 @@ def test_the_command_takes_it_and_notes_what_is_in_vain(kmem: Kmem, tmp_path: Pa
     assert "mem has no effect: --ram says how much memory there is" in done.stderr
     assert "\nkmalloc-1k " in done.stdout
     assert next(line for line in done.stdout.splitlines() if line.startswith("kmalloc-1k ")).split()[4:6] == ["4", "1"]
+
+
+def test_a_later_release_spells_slub_parameters_slab() -> None:
+    text = "slab_debug=FZ,kmalloc-64 slab_max_order=2 slab_min_objects=5"
+    expected = {"slub_debug": {"kmalloc-64": 3}, "slub_max_order": 2, "slub_min_objects": 5}
+    assert parse(text, {}, "6.12").settings == expected
+    assert parse(text.replace("slab", "slub"), {}, "6.12").settings == expected
+    assert (3, "slab_debug option 'X' unknown. skipped") in parse("slab_debug=FX", {}, "6.12").log
+    old = parse(text, {}, "6.1")
+    assert old.settings == {}
+    assert "Unknown kernel command line parameters" in old.notes[0]

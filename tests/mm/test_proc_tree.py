@@ -34,6 +34,17 @@ def test_every_file_has_the_text_of_the_kernel(kernel: kmem.Kernel, tmp_path: Pa
     )
 
 
+def test_nodes_have_their_directories(tmp_path: Path) -> None:
+    with kmem.boot(ram="256M", numa=2) as k:
+        k.write_proc(tmp_path)
+        node = tmp_path / "sys" / "devices" / "system" / "node"
+        assert (node / "online").read_text() == "0-1\n"
+        for nid in (0, 1):
+            for path in (node / f"node{nid}").iterdir():
+                assert path.read_text() == k.node_sysfs(nid, path.name)
+            assert f"Node {nid} MemTotal:" in (node / f"node{nid}" / "meminfo").read_text()
+
+
 def test_every_cache_has_its_name(kernel: kmem.Kernel, tmp_path: Path) -> None:
     kernel.kmem_cache_create("mine", 200, 0, 0x2000)
     kernel.write_proc(tmp_path)

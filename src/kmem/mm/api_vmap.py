@@ -1,4 +1,8 @@
-"""vmalloc and vmap as the rest of the kernel calls them (mm/vmalloc.c): a part of `kmem.mm.api.Mm`."""
+"""vmalloc and vmap as the rest of the kernel calls them (mm/vmalloc.c): a part of `kmem.mm.api.Mm`.
+
+Simplified: a kernel that keeps vmap areas by node ("mm: vmalloc: remove global vmap_area_root rb-tree") has one tree
+here, as before, and no pools of freed areas by size: which address a new area has may differ once areas were freed.
+"""
 
 from __future__ import annotations
 

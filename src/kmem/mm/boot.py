@@ -6,6 +6,9 @@
     56 MiB
     1 MiB …  16 MiB ZONE_DMA                       … 4 GiB ZONE_DMA32 … ZONE_NORMAL
     top      page tables, struct pages, pgdat, per-cpu units, small boot-time objects (memblock, from the top down)
+
+Simplified: on a machine with more than 4 GiB the ``struct page`` of memory that was not used yet reads as zeros. A
+kernel makes those that it put off while it boots, before any module runs.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kmem.abi.release import release as facts_of
 from kmem.abi.slab_flags import slab_flags
 
 KERN_ERR, KERN_WARNING, KERN_NOTICE, KERN_INFO = 3, 4, 5, 6
@@ -208,10 +209,15 @@ _HASHING = """**********************************************************
 """What ``no_hash_pointers`` prints (lib/vsprintf.c)."""
 
 
+_SLAB_PARAMETERS = ("slab_debug", "slab_min_order", "slab_max_order", "slab_min_objects")
+"""How a later release spells those that began with ``slub_``, which it still takes."""
+
+
 def _setup(line: CommandLine, name: str, value: str | None) -> bool:
     """Parameters of ``__setup()``, which the beginning of the word decides; those with ``=`` need one."""
-    numbers = {"slub_min_order": 0, "slub_max_order": 0, "slub_min_objects": 0}
-    if value is not None and name in numbers:
+    if "slab-parameters" in facts_of(line.release).features and name.startswith(_SLAB_PARAMETERS):
+        name = f"slub{name[4:]}"
+    if value is not None and name in ("slub_min_order", "slub_max_order", "slub_min_objects"):
         number = get_option(value)
         line.settings[name] = min(number, MAX_ORDER - 1) if name == "slub_max_order" else number
     elif name.startswith(("slub_nomerge", "slab_nomerge")):
@@ -227,7 +233,8 @@ def _setup(line: CommandLine, name: str, value: str | None) -> bool:
 
 def _slub_debug(line: CommandLine, value: str | None) -> None:
     def unknown(letter: str) -> None:
-        line.log.append((KERN_ERR, f"slub_debug option '{letter}' unknown. skipped"))
+        spelled = "slab_debug" if "slab-parameters" in facts_of(line.release).features else "slub_debug"
+        line.log.append((KERN_ERR, f"{spelled} option '{letter}' unknown. skipped"))
         line.notes.append(f"slub_debug has no option {letter!r}")
 
     flags, keep_order = parse_slub_debug(value or "", unknown, line.release)

@@ -2,6 +2,9 @@
 
 Memory is shared out as QEMU does with nodes of equal size, and ``numa=fake=N``: by address, each node's start a
 multiple of 32 MiB. CPUs go round robin, as the kernel has it for CPUs that firmware tells no node of.
+
+Simplified: whether a CPU without a slab looks at another node's (``get_any_partial()``) is drawn from the machine's own
+random numbers; the kernel asks the CPU's time stamp.
 """
 
 from __future__ import annotations

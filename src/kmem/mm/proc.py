@@ -43,6 +43,11 @@ def text(mm: Mm, name: str, *, kallsyms: Symbols | None = None, hash_pointer: Ha
         return vmallocinfo(mm, kallsyms, hash_pointer)
     if name == "iomem":
         return iomem(mm, kallsyms)
+    if name == "allocinfo":
+        raise UsageError(
+            "there is no /proc/allocinfo: the modelled kernels are built without CONFIG_MEM_ALLOC_PROFILING",
+            remedy="kmem run --json lists every allocation by call site, as file:line func",
+        )
     if name not in _SHOW:
         raise UsageError(f"there is no /proc/{name}", remedy=f"choose one of {', '.join(NAMES)}")
     return _SHOW[name](mm)

@@ -1,5 +1,6 @@
-"""/proc and /sys/kernel/slab as files in a directory: ``DIR/meminfo``, ``DIR/sys/vm/min_free_kbytes``,
-``DIR/sys/kernel/slab/kmalloc-64/objects``.
+"""/proc, /sys/kernel/slab and /sys/devices/system/node as files in a directory: ``DIR/meminfo``,
+``DIR/sys/vm/min_free_kbytes``, ``DIR/sys/kernel/slab/kmalloc-64/objects``,
+``DIR/sys/devices/system/node/node0/numastat``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmem.errors import UsageError
-from kmem.mm import proc
+from kmem.mm import node_sysfs, proc
 from kmem.mm.slub_sysfs import ATTRIBUTES, directory, sysfs
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def write(mm: Mm, where: Path, *, kallsyms: Symbols | None = None, hash_pointer:
     """
     files = {name: proc.text(mm, name, kallsyms=kallsyms, hash_pointer=hash_pointer) for name in proc.NAMES}
     files |= {f"sys/vm/{name}": show(mm) + "\n" for name, show in _SYSCTLS.items()}
+    files |= {f"sys/devices/system/node/{name}": text for name, text in node_sysfs.files(mm).items()}
     links = {}
     seen = set()
     for s in reversed(list(mm.view.caches())):
