@@ -143,14 +143,14 @@ def gen_pool_destroy(k: Host, pool: int) -> None:
 
 
 def _place(k: Host, algo: int, map_: int, size: int, nr: int, data: int, pool: int, start_addr: int) -> Guest:
-    """Ask an algorithm. A module's own is given its first six arguments only: not *start_addr*."""
+    """Ask an algorithm, which may be a module's own."""
     for own_algo in ALGORITHMS:
         if algo == k.address_of(own_algo.__name__):
             return own_algo(k, map_, size, 0, nr, data, pool, start_addr)
-    return (yield Call(algo, (map_, size, 0, nr, data, pool)))
+    return (yield Call(algo, (map_, size, 0, nr, data, pool, start_addr)))
 
 
-@export(simplified("an algorithm of a module's own is not told where the chunk begins"))
+@export(faithful)
 def gen_pool_alloc_algo_owner(k: Host, pool: int, size: int, algo: int, data: int, owner: int) -> Guest:
     """``unsigned long gen_pool_alloc_algo_owner(struct gen_pool *pool, size_t size, genpool_algo_t algo, void *data,
     void **owner)``

@@ -127,20 +127,20 @@ class Cpu:
         return_to: int | None = None,
         budget: int = DEFAULT_BUDGET,
     ) -> Outcome:
-        """Call the guest function at *entry* with up to six integers, on the stack that ends below *stack*.
+        """Call the guest function at *entry* with integers, the seventh and more on the stack that ends below *stack*.
 
         All other registers start as 0, interrupts enabled. Raises what a trap handler raised, and ValueError where
         there is no stack.
         """
         back = self.return_to if return_to is None else return_to
-        top = (stack & ~15) - 8
+        more = [value & 0xFFFF_FFFF_FFFF_FFFF for value in args[len(_ARGUMENTS) :]]
+        top = (stack - 8 * len(more) & ~15) - 8
         try:
-            AddressSpace(self.ram, self.cr3).set_u64(top, back)
+            for at, value in enumerate((back, *more)):
+                AddressSpace(self.ram, self.cr3).set_u64(top + 8 * at, value)
         except AccessFault:
             raise ValueError(f"no memory is mapped at {top:#x}, the top of the stack") from None
         regs = Regs(rip=entry, rsp=top, eflags=x86.EFLAGS_IF | x86.EFLAGS_FIXED)
-        if len(args) > len(_ARGUMENTS):
-            raise ValueError(f"{len(args)} arguments: only {len(_ARGUMENTS)} fit into registers")
         for name, value in zip(_ARGUMENTS, args, strict=False):
             setattr(regs, name, value & 0xFFFF_FFFF_FFFF_FFFF)
         return self.resume(regs, return_to=back, budget=budget)
