@@ -17,6 +17,7 @@ import pytest
 
 from kmem.abi.gfp import __GFP_NOWARN, __GFP_ZERO, GFP_ATOMIC, GFP_DMA32, GFP_KERNEL
 from kmem.lib.cstruct import u64
+from kmem.mm.api import Mm
 from kmem.mm.mm_types import kdata
 from kmem.mm.validate_paging import table_frames
 from tests.mm import machines
@@ -67,6 +68,9 @@ APIS: dict[str, tuple[Prepare, Call]] = {
     "alloc_pages": (nothing, lambda mm, _: mm.alloc_pages(QUIET, 3)),
     "alloc_pages, DMA32": (nothing, lambda mm, _: mm.alloc_pages(QUIET | GFP_DMA32, 0)),
     "__get_free_pages": (nothing, lambda mm, _: mm.get_free_pages(QUIET, 5)),
+    "alloc_pages_exact": (nothing, lambda mm, _: mm.alloc_pages_exact(5 * PAGE, QUIET)),
+    "alloc_pages_bulk": (nothing, lambda mm, _: mm.alloc_pages_bulk(QUIET, 200)),
+    "alloc_contig_pages": (nothing, lambda mm, _: mm.alloc_contig_pages(700, QUIET)),
     "vmalloc": (nothing, lambda mm, _: mm.vmalloc(10 * PAGE, QUIET)),
     "vmalloc with an array of pages of its own": (nothing, lambda mm, _: mm.vmalloc(600 * PAGE, QUIET)),
     "vmalloc over many page tables": (nothing, lambda mm, _: mm.vmalloc(1500 * PAGE, QUIET)),
@@ -76,12 +80,12 @@ APIS: dict[str, tuple[Prepare, Call]] = {
 }
 
 
-def settle(mm: BootedMm) -> dict[str, object]:
+def settle(mm: Mm) -> dict[str, object]:
     """Bring caches, lists and lazy areas to rest and say what is there. Changes the machine: roll back afterwards."""
     mm.core.k_vm_unmap_aliases()
     for s in list(mm.view.caches()):
         mm.core.k_kmem_cache_shrink(s._addr)
-    mm.drain()
+    mm.core.k_drain_all_pages()
     expect_consistent(mm)
     view = mm.view
     objects: dict[str, int] = {}
@@ -98,7 +102,7 @@ def settle(mm: BootedMm) -> dict[str, object]:
     objects["vmap_area"] -= sum(bool(reserve[cpu]) for cpu in range(view.kdata.nr_cpu_ids))
     areas = [(u64(va.va_start), u64(va.va_end)) for va in view.vmap_areas()]
     return {
-        "pages": mm.zone_free(),
+        "pages": sum(int(z.vm_stat[0]) for z in view.zones()),
         "page tables": len(table_frames(view)),
         "objects": objects,
         "areas": areas,
@@ -107,7 +111,7 @@ def settle(mm: BootedMm) -> dict[str, object]:
     }
 
 
-def exact(mm: BootedMm) -> str:
+def exact(mm: Mm) -> str:
     """The hash of RAM without ``COUNTERS``."""
     ram = mm.ram
     base = view_base(mm)
@@ -123,7 +127,7 @@ def exact(mm: BootedMm) -> str:
     return found
 
 
-def view_base(mm: BootedMm) -> int:
+def view_base(mm: Mm) -> int:
     """Physical address of the kernel's variables."""
     return u64(mm.view.kdata._addr) - 0xFFFFFFFF80000000
 
