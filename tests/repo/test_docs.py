@@ -56,6 +56,17 @@ def test_the_transcript_in_the_readme_is_what_the_command_prints(root: Path, kme
         assert shown == real, "stale: KMEM_UPDATE=1 ./dev test tests/repo/test_docs.py"
 
 
+@pytest.mark.needs_headers
+def test_the_finding_in_the_readme_is_what_the_command_prints(root: Path, kmem: Kmem) -> None:
+    _, block = (root / "README.md").read_text().split("```\n$ .venv/bin/kmem run examples/name_driver\n")
+    done = kmem("run", "examples/name_driver")
+    assert done.returncode == 1, done.stderr
+    printed = done.stdout.splitlines()
+    shown = [line for line in block.partition("```\n")[0].splitlines() if line != "…"]
+    assert len(shown) > 3
+    assert [line for line in shown if line not in printed] == []
+
+
 def kinds_of_error(root: Path) -> Iterator[type[KmemError]]:
     """Every class in the sources that gives itself a slug."""
     for path in sorted((root / "src").rglob("*.py")):
