@@ -132,6 +132,7 @@ class Kernel:
 
             self.drain()
             self.events.forget(early.append)
+            self.events.restart()
             self.checks = Checks(self, early)
             self.mem = self.checks.mem
         for level, text in self.boot_config.boot_log:

@@ -6,12 +6,12 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmem.errors import InputError, UsageError
+from kmem.errors import InputError, InvariantViolated, UsageError
 
 if TYPE_CHECKING:
     from kmem.kernel import Kernel
@@ -106,7 +106,27 @@ def run_module(options: RunOptions) -> RunResult:
     ) as kernel:
         kernel.fill_page_cache(options.page_cache)
         clock.lap("boot")
-        return _run(kernel, image, path, options, clock)
+        result = _run(kernel, image, path, options, clock)
+    if options.check == "full" and not options.fail_each and result.verdict != "unsupported":
+        _same_again(result, run_module(replace(options, check="none", proc_dir="", core="")))
+    return result
+
+
+def _same_again(first: RunResult, second: RunResult) -> None:
+    """T2 and T5 of ``--check full``: the same module on a second machine leads to the same events, memory and log, and
+    that it was checked changes nothing. InvariantViolated says what differs.
+    """
+    same = {
+        "T2: the memory": first.hashes["ram"] == second.hashes["ram"],
+        "T5: the events": first.hashes["events"] == second.hashes["events"],
+        "T5: the log": first.dmesg == second.dmesg,
+    }
+    for what, equal in same.items():
+        if not equal:
+            raise InvariantViolated(
+                f"the run was repeated, and {what.partition(': ')[2]} came out different ({what[:2]})",
+                remedy="This is a fault of kmem, not of the module. Please report it with the module and the command.",
+            )
 
 
 class _Stopwatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import kmem
 from kmem.abi.address import PAGE_OFFSET
 from kmem.errors import InvariantViolated
 from kmem.kapi.consistency import Consistency
+from kmem.runner import RunOptions, _same_again, run_module
 from tests.run.running import module as built
 from tests.run.running import run
 
@@ -143,3 +145,16 @@ def test_kmem_run_tells_the_modules_faults_from_its_own(module: str, words: list
     done: Any = run(built(module), *words, "--check", "full")
     assert done.status == status, done.told
     assert f"{kind}: " in done.told if kind else "verdict: clean" in done.told
+
+
+@pytest.mark.needs_headers
+def test_a_run_that_does_not_repeat_itself_is_reported() -> None:
+    first = run_module(RunOptions(str(built("examples/vmalloc_driver")), ram=96 << 20))
+    _same_again(first, first)
+    for changed in (
+        replace(first, hashes={**first.hashes, "ram": "0"}),
+        replace(first, hashes={**first.hashes, "events": "0"}),
+        replace(first, dmesg=first.dmesg[:-1]),
+    ):
+        with pytest.raises(InvariantViolated, match=r"came out different \(T[25]\)"):
+            _same_again(first, changed)

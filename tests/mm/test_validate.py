@@ -10,9 +10,11 @@ import pytest
 from kmem.abi.address import PAGE_OFFSET, VMALLOC_START
 from kmem.abi.slab_flags import SLAB_TYPESAFE_BY_RCU
 from kmem.lib.cstruct import s64, u64
+from kmem.lib.kstructs import list_head
 from kmem.mm.mm_types import kmem_cache, kmem_cache_cpu, mm_struct, page, vm_area_struct, vm_struct, vmap_area
 from kmem.mm.user import ACCESS_WRITE, UserMemory
 from kmem.mm.validate import INVARIANTS, check
+from kmem.mm.validate_slub import RCU_FREE_SLAB
 from tests.mm.booted import MIB, BootedMm
 
 Damage = Callable[[BootedMm], None]
@@ -219,6 +221,10 @@ def damage_s8_poison(mm: BootedMm) -> None:
 def damage_s9(mm: BootedMm) -> None:
     k = mm.view.kdata
     k.kmalloc_caches[0][6] = k.kmalloc_caches[0][7]
+
+
+def damage_s15(mm: BootedMm) -> None:
+    some_slab(mm).slab_list.prev = mm.view.ptr(list_head, RCU_FREE_SLAB)
 
 
 def damage_v1(mm: BootedMm) -> None:

@@ -13,6 +13,7 @@ from kmem.mm.config import CONFIGS
 from kmem.mm.mm_types import page
 from kmem.mm.stream import EventStream
 from kmem.mm.trial import Trial
+from kmem.mm.validate import INVARIANTS
 from kmem.mm.validate_events import TRACK_ALLOC, TRACK_FREE, EventWatch
 from kmem.mm.validate_trials import NOWAIT, QUIET, TRIALS, check_trials
 from tests.mm.booted import MIB, BootedMm
@@ -87,6 +88,14 @@ def test_damage_is_found_by_its_trial(damage: Damage) -> None:
 
 def test_every_trial_has_its_damage() -> None:
     assert {damage.__name__.removeprefix("damage_").upper() for damage in DAMAGES} == TRIALS.keys()
+
+
+def test_no_number_is_missing() -> None:
+    elsewhere = {"B9", "S16", "S18", "T3", "T4"} | {"T2", "T5"}  # EventWatch, and a run that is repeated (kmem.runner)
+    numbers = {"B": 14, "S": 19, "V": 7, "P": 6, "T": 6}
+    expected = {f"{family}{n}" for family, last in numbers.items() for n in range(1, last + 1)}
+    assert expected <= INVARIANTS.keys() | TRIALS.keys() | elsewhere
+    assert TRIALS.keys().isdisjoint(INVARIANTS.keys())
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -60,6 +60,11 @@ class EventStream:
         """Call *listener* no more."""
         self._listeners.remove(listener)
 
+    def restart(self) -> None:
+        """What was drained so far does not count."""
+        self._digest = hashlib.sha256()
+        self.count = 0
+
     def drain(self) -> None:
         """Hand out what the ring holds, in order, and empty it."""
         private = self._core.private

@@ -1,4 +1,6 @@
-"""Invariants S1 … S9 of SLUB, as full scans: slabs are found by their page flag, not by the lists they should be on."""
+"""Invariants S1 … S9 and S15 of SLUB, as full scans: slabs are found by their page flag, not by the lists they should
+be on.
+"""
 
 from __future__ import annotations
 
@@ -350,6 +352,16 @@ def _marks(cache: CacheState, image: bytes, at: int, free: bool) -> str:
     return ""
 
 
+def s15(b: Slub) -> Iterator[Violation]:
+    """What waits for a grace period is an empty slab of a SLAB_TYPESAFE_BY_RCU cache, on no list and of no CPU."""
+    for sl in b.waiting:
+        flags = b.memory.view.ptr(kmem_cache, sl.cache).flags
+        if not flags & b.memory.slab_flags.SLAB_TYPESAFE_BY_RCU or sl.inuse or sl.frozen:
+            yield Violation("S15", f"slab at pfn {sl.pfn} waits for a grace period: inuse {sl.inuse}, flags {flags:#x}")
+        if not b.memory.refcount[sl.pfn]:
+            yield Violation("S15", f"slab at pfn {sl.pfn} waits for a grace period, and its pages are free")
+
+
 _KMALLOC_SIZES = {1: 96, 2: 192} | {n: 1 << n for n in range(3, 14)}
 
 
@@ -385,4 +397,4 @@ def s9(b: Slub) -> Iterator[Violation]:
                 yield Violation("S9", f"{cache.name}: flags {cache.flags:#x}")
 
 
-PREDICATES: tuple[Callable[[Slub], Iterator[Violation]], ...] = (s1, s2, s3, s4, s5, s6, s7, s8, s9)
+PREDICATES: tuple[Callable[[Slub], Iterator[Violation]], ...] = (s1, s2, s3, s4, s5, s6, s7, s8, s9, s15)
