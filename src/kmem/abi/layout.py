@@ -1,7 +1,7 @@
 """Struct layouts of a release: sizes, and offset, size and type of every member.
 
-The data are ``releases/<release>.structs.json``, written by ``python -m kmem.abi.extract``; `kmem.abi.ctype` has the
-grammar of the types. Reading is lazy: a struct becomes a `StructLayout` when it is first asked for.
+The data are ``releases/<release>.structs.json``, of what the model itself uses, and ``.subsystem-structs.json``, of what
+only exported functions touch; written by ``python -m kmem.abi.extract``. `kmem.abi.ctype` has the grammar of the types. Reading is lazy: a struct becomes a `StructLayout` when it is first asked for.
 """
 
 from __future__ import annotations
@@ -47,22 +47,38 @@ class StructLayout:
 class _Structs(Mapping[str, StructLayout]):
     """Builds each StructLayout on first use."""
 
-    def __init__(self, raw: dict[str, dict[str, Any]]) -> None:
-        self._raw = raw
+    def __init__(self, raw: dict[str, dict[str, Any]], release: str) -> None:
+        self._raw, self._release = raw, release
+        self._all = False
         self._built: dict[str, StructLayout] = {}
 
     def __getitem__(self, name: str) -> StructLayout:
         built = self._built.get(name)
         if built is None:
+            if name not in self._raw:
+                self._read_all()
             entry = self._raw[name]
             members = {member: Member(member, *row) for member, row in entry["members"].items()}
             built = self._built[name] = StructLayout(name, entry["size"], members)
         return built
 
+    def _read_all(self) -> None:
+        """Read the subsystems' structs as well."""
+        if not self._all:
+            self._all = True
+            self._raw = json.loads(read(self._release, "subsystem-structs.json")) | self._raw
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self._raw:
+            self._read_all()
+        return name in self._raw
+
     def __iter__(self) -> Iterator[str]:
+        self._read_all()
         return iter(self._raw)
 
     def __len__(self) -> int:
+        self._read_all()
         return len(self._raw)
 
 
@@ -80,7 +96,7 @@ class Layout:
 @cache
 def layout(release: str) -> Layout:
     """The layouts of `release` ("6.1"). Raises UsageError for a release that is not modelled."""
-    return Layout(release, _Structs(json.loads(read(release, "structs.json"))))
+    return Layout(release, _Structs(json.loads(read(release, "structs.json")), release))
 
 
 @cache
@@ -90,4 +106,4 @@ def enums(release: str) -> Mapping[str, Mapping[str, int]]:
     An anonymous enum goes by its first constant (HI_SOFTIRQ). Raises UsageError for a release that is not modelled.
     """
     tables: dict[str, dict[str, int]] = json.loads(read(release, "enums.json"))
-    return tables
+    return tables | json.loads(read(release, "subsystem-enums.json"))

@@ -6,6 +6,23 @@ Looking a symbol up imports only the file that declares it.
 from __future__ import annotations
 
 NAMES = {
+    "acpi": """
+acpi_acquire_global_lock acpi_bus_generate_netlink_event acpi_bus_get_ejd acpi_bus_register_early_device
+acpi_check_dsm acpi_check_region acpi_check_resource_conflict acpi_dev_found acpi_dev_get_first_match_dev
+acpi_dev_get_next_match_dev acpi_dev_hid_uid_match acpi_dev_present acpi_device_get_match_data acpi_disable_event
+acpi_disable_gpe acpi_disabled acpi_enable_event acpi_enable_gpe acpi_evaluate_dsm acpi_evaluate_integer
+acpi_evaluate_object acpi_evaluate_object_typed acpi_evaluate_ost acpi_evaluate_reference acpi_execute_simple_method
+acpi_fetch_acpi_dev acpi_find_child_by_adr acpi_find_child_device acpi_gbl_FADT acpi_get_acpi_dev
+acpi_get_current_resources acpi_get_data acpi_get_devices acpi_get_event_resources acpi_get_first_physical_node
+acpi_get_handle acpi_get_irq_routing_table acpi_get_name acpi_get_next_object acpi_get_object_info acpi_get_parent
+acpi_get_pci_dev acpi_get_physical_device_location acpi_get_sleep_type_data acpi_get_table acpi_get_type
+acpi_has_method acpi_install_address_space_handler acpi_install_fixed_event_handler acpi_install_gpe_handler
+acpi_install_notify_handler acpi_install_table_handler acpi_kobj acpi_match_device acpi_match_device_ids
+acpi_match_platform_list acpi_os_wait_events_complete acpi_put_table acpi_release_global_lock
+acpi_remove_address_space_handler acpi_remove_fixed_event_handler acpi_remove_gpe_handler acpi_remove_notify_handler
+acpi_remove_table_handler acpi_resources_are_enforced acpi_root_dir acpi_scan_lock_acquire acpi_scan_lock_release
+acpi_update_all_gpes acpi_walk_namespace acpi_walk_resources is_acpi_data_node is_acpi_device_node
+""",
     "address": """
 __default_kernel_pte_mask __supported_pte_mask __virt_addr_valid cachemode2protval lookup_address pgprot_writecombine
 pgprot_writethrough
@@ -28,17 +45,51 @@ driver_attach driver_find driver_find_device driver_for_each_device driver_regis
     "checksum": """
 byte_rev_table crc32_be crc32_le crc_ccitt crc_ccitt_false crc_ccitt_false_table crc_ccitt_table
 """,
+    "chrdev": """
+__register_chrdev __unregister_chrdev alloc_chrdev_region cdev_add cdev_alloc cdev_default_release cdev_del
+cdev_device_add cdev_device_del cdev_dynamic_release cdev_init cdev_set_parent ktype_cdev_default ktype_cdev_dynamic
+misc_class misc_class.name misc_deregister misc_register register_chrdev_region unregister_chrdev_region
+""",
     "classes": """
 __class_create __class_register class_compat_register class_compat_unregister class_create class_create_release
 class_destroy class_find_device class_for_each_device class_interface_register class_interface_unregister
 class_register class_unregister
 """,
+    "cpu": """
+__cpuhp_remove_state __cpuhp_remove_state_cpuslocked __cpuhp_setup_state __cpuhp_setup_state_cpuslocked
+__cpuhp_state_add_instance __cpuhp_state_remove_instance cpu_has_xfeatures cpuhp_dynamic cpuhp_steps msrs_alloc
+msrs_free x86_match_cpu xfeature_name.0 xfeature_name.1 xfeature_name.10 xfeature_name.11 xfeature_name.2
+xfeature_name.3 xfeature_name.4 xfeature_name.5 xfeature_name.6 xfeature_name.7 xfeature_name.8 xfeature_name.9
+""",
     "cpumask": """
 __cpu_active_mask __cpu_dying_mask __cpu_online_mask __cpu_possible_mask __cpu_present_mask __num_online_cpus
 cpu_all_bits cpu_bit_bitmap cpumask_local_spread cpumask_next_wrap nr_cpu_ids
 """,
+    "crypto": """
+crypto_alloc_acomp crypto_alloc_aead crypto_alloc_ahash crypto_alloc_akcipher crypto_alloc_base crypto_alloc_kpp
+crypto_alloc_rng crypto_alloc_shash crypto_alloc_skcipher crypto_alloc_sync_skcipher crypto_destroy_tfm
+crypto_has_ahash crypto_has_alg crypto_has_kpp crypto_has_shash crypto_has_skcipher crypto_init_queue
+crypto_lookup_template crypto_register_acomp crypto_register_acomps crypto_register_aead crypto_register_aeads
+crypto_register_ahash crypto_register_ahashes crypto_register_akcipher crypto_register_alg crypto_register_algs
+crypto_register_kpp crypto_register_rng crypto_register_rngs crypto_register_scomp crypto_register_scomps
+crypto_register_shash crypto_register_shashes crypto_register_skcipher crypto_register_skciphers
+crypto_register_template crypto_register_templates crypto_unregister_acomp crypto_unregister_acomps
+crypto_unregister_aead crypto_unregister_aeads crypto_unregister_ahash crypto_unregister_ahashes
+crypto_unregister_akcipher crypto_unregister_alg crypto_unregister_algs crypto_unregister_kpp crypto_unregister_rng
+crypto_unregister_rngs crypto_unregister_scomp crypto_unregister_scomps crypto_unregister_shash
+crypto_unregister_shashes crypto_unregister_skcipher crypto_unregister_skciphers crypto_unregister_template
+crypto_unregister_templates
+""",
     "ctype": """
 _ctype
+""",
+    "debugfs": """
+debugfs_create_atomic_t debugfs_create_automount debugfs_create_blob debugfs_create_bool debugfs_create_devm_seqfile
+debugfs_create_dir debugfs_create_file debugfs_create_file_size debugfs_create_file_unsafe debugfs_create_regset32
+debugfs_create_size_t debugfs_create_str debugfs_create_symlink debugfs_create_u16 debugfs_create_u32
+debugfs_create_u32_array debugfs_create_u64 debugfs_create_u8 debugfs_create_ulong debugfs_create_x16
+debugfs_create_x32 debugfs_create_x64 debugfs_create_x8 debugfs_initialized debugfs_lookup debugfs_lookup_and_remove
+debugfs_remove debugfs_rename
 """,
     "delay": """
 __const_udelay __delay __ndelay __udelay cpu_khz loops_per_jiffy tsc_khz
@@ -74,6 +125,11 @@ dmam_alloc_attrs dmam_free_coherent dmam_release
     "dmapool": """
 dma_pool_alloc dma_pool_create dma_pool_destroy dma_pool_free dmam_pool_create dmam_pool_destroy dmam_pool_release
 """,
+    "dmi": """
+dmi_check_system dmi_find_device dmi_first_match dmi_get_bios_year dmi_get_date dmi_get_system_info dmi_ident.1
+dmi_ident.18 dmi_ident.19 dmi_ident.2 dmi_ident.20 dmi_ident.3 dmi_ident.4 dmi_ident.6 dmi_ident.7 dmi_ident.8
+dmi_match dmi_memdev_name dmi_name_in_vendors dmi_walk
+""",
     "drivers": """
 __auxiliary_driver_register __cxl_driver_register __dax_driver_register __serdev_device_driver_register
 __serio_register_driver __spi_register_driver acpi_bus_register_driver acpi_bus_type acpi_bus_type.name
@@ -84,6 +140,9 @@ i2c_del_driver i2c_register_driver kmem_matches_nothing pcie_port_bus_type pcie_
 pnp_bus_type.name pnp_register_card_driver pnp_register_driver pnp_unregister_card_driver pnp_unregister_driver
 serdev_bus_type serdev_bus_type.name serio_bus serio_bus.name serio_unregister_driver spi_bus_type spi_bus_type.name
 spi_mem_driver_register_with_owner spi_mem_driver_unregister
+""",
+    "filesystem": """
+__register_nls load_nls register_filesystem unload_nls unregister_filesystem unregister_nls
 """,
     "find_bit": """
 __find_nth_bit _find_first_and_bit _find_first_bit _find_first_zero_bit _find_last_bit _find_next_and_bit
@@ -211,6 +270,23 @@ param_set_bool_enable_only param_set_byte param_set_charp param_set_copystring p
 param_set_invbool param_set_long param_set_short param_set_uint param_set_uint_minmax param_set_ullong param_set_ulong
 param_set_ushort param_value
 """,
+    "parts": """
+__netlink_kernel_create __rtnl_register_many __rtnl_unregister_many alloc_memory_type anon_transport_class_register
+anon_transport_class_unregister bdi_alloc bdi_put bdi_register bdi_set_max_ratio bdi_unregister cn_add_callback
+cn_del_callback cxl_bus_drain d_prune_aliases destroy_memory_type devm_hwrng_register devm_hwrng_unregister
+dmaengine_get dmaengine_put drm_firmware_drivers_only edac_device_alloc_ctl_info edac_get_owner
+edac_mc_add_mc_with_groups edac_mc_alloc edac_mc_del_mc edac_mc_free edac_pci_alloc_ctl_info
+ethtool_set_ethtool_phy_ops find_mci_by_dev hv_is_hibernation_supported hv_is_hyperv_initialized
+hv_is_isolation_supported hwrng_register hwrng_unregister key_alloc key_invalidate key_link key_put key_revoke
+key_unlink keyring_alloc l3mdev_table_lookup_register l3mdev_table_lookup_unregister led_classdev_register_ext
+led_classdev_resume led_classdev_suspend led_classdev_unregister led_set_brightness led_trigger_blink
+led_trigger_blink_oneshot led_trigger_event ledtrig_mtd_activity n_tty_inherit_ops netlink_kernel_release
+power_supply_changed power_supply_put register_syscore_ops rtnl_register_module rtnl_unregister rtnl_unregister_all
+sched_set_fifo sched_set_fifo_low sched_set_normal set_user_nice shrink_dcache_parent shrink_dcache_sb
+trace_array_destroy trace_array_get_by_name trace_array_init_printk trace_array_put trace_array_set_clr_event
+transport_class_register transport_class_unregister unregister_syscore_ops wait_for_device_probe
+zlib_deflate_workspacesize zlib_inflate_workspacesize
+""",
     "percpu": """
 __alloc_percpu __alloc_percpu_gfp free_percpu
 """,
@@ -231,6 +307,12 @@ __local_bh_enable_ip _local_bh_enable
 """,
     "printk": """
 __dynamic_pr_debug _printk console_printk no_hash_pointers oops_in_progress vprintk vprintk_default vprintk_emit
+""",
+    "procfs": """
+_proc_mkdir proc_create proc_create_data proc_create_mount_point proc_create_net_data proc_create_net_data_write
+proc_create_net_single proc_create_net_single_write proc_create_seq_private proc_create_single_data proc_mkdir
+proc_mkdir_data proc_mkdir_mode proc_remove proc_set_size proc_set_user proc_symlink remove_proc_entry
+remove_proc_subtree
 """,
     "random": """
 __get_random_u32_below get_random_bytes get_random_u16 get_random_u32 get_random_u64 get_random_u8 prandom_bytes_state
@@ -264,6 +346,12 @@ kmem_registry
 """,
     "resource": """
 __release_region __request_region memremap memunmap page_is_ram region_intersects release_resource request_resource
+""",
+    "rtnl": """
+genl_ids genl_register_family genl_unregister_family proto_register proto_unregister register_net_sysctl
+register_net_sysctl_sz register_sysctl register_sysctl_sz register_sysctl_table rtnl_held rtnl_is_locked rtnl_lock
+rtnl_lock_killable rtnl_trylock rtnl_unlock sock_register sock_unregister unregister_net_sysctl_table
+unregister_sysctl_table
 """,
     "rwsem": """
 __init_rwsem down_read down_read_interruptible down_read_killable down_read_trylock down_write down_write_killable
@@ -394,23 +482,26 @@ sme_me_mask static_key_initialized system_state
 """File: names declared in it."""
 
 PRIVATE_DATA = """
-device_ktype devres_names acpi_bus_type acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name
-coreboot_bus_type coreboot_bus_type.name cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name
-pcie_port_bus_type.name pnp_bus_type pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name
-spi_bus_type.name dynamic_kobj_release.ktype firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name
-kset_release.ktype mm_kobj.name kmem_chain_crypto_register_notifier kmem_chain_fb_register_client
-kmem_chain_mce_register_decode_chain kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier
-kmem_chain_register_acpi_notifier kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier
-kmem_chain_register_die_notifier kmem_chain_register_inet6addr_notifier
-kmem_chain_register_inet6addr_validator_notifier kmem_chain_register_inetaddr_notifier
-kmem_chain_register_inetaddr_validator_notifier kmem_chain_register_keyboard_notifier
-kmem_chain_register_memory_notifier kmem_chain_register_module_notifier kmem_chain_register_netdevice_notifier
-kmem_chain_register_netevent_notifier kmem_chain_register_oom_notifier kmem_chain_register_pm_notifier
-kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notifier
+ktype_cdev_default ktype_cdev_dynamic misc_class misc_class.name cpuhp_dynamic cpuhp_steps xfeature_name.0
+xfeature_name.1 xfeature_name.10 xfeature_name.11 xfeature_name.2 xfeature_name.3 xfeature_name.4 xfeature_name.5
+xfeature_name.6 xfeature_name.7 xfeature_name.8 xfeature_name.9 device_ktype devres_names dmi_ident.1 dmi_ident.18
+dmi_ident.19 dmi_ident.2 dmi_ident.20 dmi_ident.3 dmi_ident.4 dmi_ident.6 dmi_ident.7 dmi_ident.8 acpi_bus_type
+acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name coreboot_bus_type coreboot_bus_type.name
+cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name pcie_port_bus_type.name pnp_bus_type
+pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name dynamic_kobj_release.ktype
+firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name kset_release.ktype mm_kobj.name
+kmem_chain_crypto_register_notifier kmem_chain_fb_register_client kmem_chain_mce_register_decode_chain
+kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier kmem_chain_register_acpi_notifier
+kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier kmem_chain_register_die_notifier
+kmem_chain_register_inet6addr_notifier kmem_chain_register_inet6addr_validator_notifier
+kmem_chain_register_inetaddr_notifier kmem_chain_register_inetaddr_validator_notifier
+kmem_chain_register_keyboard_notifier kmem_chain_register_memory_notifier kmem_chain_register_module_notifier
+kmem_chain_register_netdevice_notifier kmem_chain_register_netevent_notifier kmem_chain_register_oom_notifier
+kmem_chain_register_pm_notifier kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notifier
 kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier kmem_chain_register_vt_notifier
 param_array_element kmalloced_params param_value net_exit_list net_generic_ids platform_bus_type.name
-platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs rcu_cblist kmem_registry shrink_control
-shrinker_list kmem_node_cpumasks
+platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs rcu_cblist kmem_registry genl_ids rtnl_held
+shrink_control shrinker_list kmem_node_cpumasks
 """
 """Variables of the model's own."""
 

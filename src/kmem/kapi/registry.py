@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from kmem.abi.gfp import GFP_KERNEL
-from kmem.kapi.errno import ENOMEM
+from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
+from kmem.kapi.errno import ENOMEM, err_ptr, is_err
 from kmem.kapi.export import data, family, simplified
 from kmem.kapi.host import Host
 
@@ -95,3 +95,32 @@ def accepts(file: str, *prototypes: str, how: str) -> None:
             return 0
 
         family(simplified(how), prototype, f"{file}, 6.1.", nothing)
+
+
+def answers(value: int, file: str, *prototypes: str, how: str) -> None:
+    """Declare functions that always return *value*."""
+    for prototype in prototypes:
+
+        def answer(k: Host, *args: object) -> int:
+            return value
+
+        family(simplified(how), prototype, f"{file}, 6.1.", answer)
+
+
+def makes(file: str, prototype: str, *undo: str, size: int, how: str, error: bool = False) -> None:
+    """Declare a function that makes an opaque object of *size* bytes, all zero, and those that take it back.
+
+    Without memory it returns NULL, or with *error* the error pointer.
+    """
+
+    def make(k: Host, *args: object) -> int:
+        made = k.mm.kmalloc(size, GFP_KERNEL | __GFP_ZERO, -1, k.caller)
+        return made or (err_ptr(-ENOMEM) if error else 0)
+
+    def take_back(k: Host, thing: int, *args: object) -> None:
+        if thing and not is_err(thing):
+            k.mm.kfree(thing)
+
+    family(simplified(how), prototype, f"{file}, 6.1.", make)
+    for back in undo:
+        family(simplified(how), back, f"{file}, 6.1. Frees what was made.", take_back)
