@@ -1,7 +1,8 @@
 """Struct layouts of a release: sizes, and offset, size and type of every member.
 
-The data are ``releases/<release>.structs.json``, of what the model itself uses, and ``.subsystem-structs.json``, of what
-only exported functions touch; written by ``python -m kmem.abi.extract``. `kmem.abi.ctype` has the grammar of the types. Reading is lazy: a struct becomes a `StructLayout` when it is first asked for.
+The data are ``releases/<release>.structs.json``, of what the model itself uses, and ``.subsystem-structs.json``, of
+what only exported functions touch; ``python -m kmem.abi.extract`` writes both. `kmem.abi.ctype` has the grammar of the
+types. Reading is lazy: a struct becomes a `StructLayout` when it is first asked for.
 """
 
 from __future__ import annotations
@@ -106,4 +107,5 @@ def enums(release: str) -> Mapping[str, Mapping[str, int]]:
     An anonymous enum goes by its first constant (HI_SOFTIRQ). Raises UsageError for a release that is not modelled.
     """
     tables: dict[str, dict[str, int]] = json.loads(read(release, "enums.json"))
-    return tables | json.loads(read(release, "subsystem-enums.json"))
+    more: dict[str, dict[str, int]] = json.loads(read(release, "subsystem-enums.json"))
+    return tables | more

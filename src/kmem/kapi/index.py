@@ -180,6 +180,9 @@ kset_find_obj kset_register kset_release kset_release.ktype kset_unregister mm_k
 kstrtobool kstrtoint kstrtoll kstrtos16 kstrtos8 kstrtou16 kstrtou8 kstrtouint kstrtoull simple_strtol simple_strtoll
 simple_strtoul simple_strtoull
 """,
+    "led": """
+led_trigger_register led_trigger_register_simple led_trigger_unregister led_trigger_unregister_simple
+""",
     "list": """
 __list_add_valid __list_add_valid_or_report __list_del_entry_valid __list_del_entry_valid_or_report
 """,
@@ -287,11 +290,21 @@ trace_array_destroy trace_array_get_by_name trace_array_init_printk trace_array_
 transport_class_register transport_class_unregister unregister_syscore_ops wait_for_device_probe
 zlib_deflate_workspacesize zlib_inflate_workspacesize
 """,
+    "pci": """
+__pci_register_driver pci_bus_match pci_bus_type pci_bus_type.name pci_clear_master pci_dev_get pci_dev_present
+pci_dev_put pci_device_probe pci_device_remove pci_disable_device pci_enable_device pci_enable_device_mem pci_find_bus
+pci_find_capability pci_find_ext_capability pci_find_next_bus pci_get_class pci_get_device pci_get_domain_bus_and_slot
+pci_get_slot pci_get_subsys pci_iomap pci_ioremap_bar pci_iounmap pci_match_id pci_next_slot pci_read_config_byte
+pci_read_config_dword pci_read_config_word pci_reenable_device pci_release_dev pci_release_region pci_release_regions
+pci_release_selected_regions pci_request_region pci_request_regions pci_request_selected_regions pci_root_bus
+pci_select_bars pci_set_master pci_unregister_driver pci_write_config_byte pci_write_config_dword
+pci_write_config_word
+""",
     "percpu": """
 __alloc_percpu __alloc_percpu_gfp free_percpu
 """,
     "pernet": """
-net_exit_list net_generic_ids register_pernet_device register_pernet_subsys unregister_pernet_device
+init_net net_exit_list net_generic_ids register_pernet_device register_pernet_subsys unregister_pernet_device
 unregister_pernet_subsys
 """,
     "platform": """
@@ -335,11 +348,10 @@ refcount_dec_and_mutex_lock refcount_dec_if_one refcount_dec_not_one refcount_wa
     "registers": """
 __register_binfmt attribute_container_register attribute_container_unregister cpufreq_register_governor
 cpufreq_unregister_governor elv_register elv_unregister gpiod_add_lookup_table gpiod_remove_lookup_table
-input_register_handler input_unregister_handler led_trigger_register led_trigger_unregister nfs42_ssc_register
-nfs42_ssc_unregister nfs_ssc_register nfs_ssc_unregister register_acpi_bus_type register_key_type
-register_quota_format textsearch_register textsearch_unregister tty_register_ldisc tty_unregister_ldisc
-unregister_acpi_bus_type unregister_binfmt unregister_key_type unregister_quota_format zpool_register_driver
-zpool_unregister_driver
+input_register_handler input_unregister_handler nfs42_ssc_register nfs42_ssc_unregister nfs_ssc_register
+nfs_ssc_unregister register_acpi_bus_type register_key_type register_quota_format textsearch_register
+textsearch_unregister tty_register_ldisc tty_unregister_ldisc unregister_acpi_bus_type unregister_binfmt
+unregister_key_type unregister_quota_format zpool_register_driver zpool_unregister_driver
 """,
     "registry": """
 kmem_registry
@@ -399,6 +411,10 @@ sysfs_emit_at vscnprintf vsnprintf vsprintf
     "sscanf": """
 sscanf vsscanf
 """,
+    "static_key": """
+static_key_count static_key_disable static_key_disable_cpuslocked static_key_enable static_key_enable_cpuslocked
+static_key_slow_dec static_key_slow_inc
+""",
     "string": """
 memchr memchr_inv memcmp memscan sized_strscpy strcasecmp strcat strchr strchrnul strcmp strcpy strcspn strlcat
 strlcpy strlen strncasecmp strncat strnchr strncmp strncpy strnlen strnstr strpbrk strrchr strscpy strsep strspn
@@ -446,6 +462,10 @@ usleep_range_state
     "topology": """
 __node_distance kmem_node_cpumasks node_states node_to_cpumask_map nr_online_nodes
 """,
+    "tty": """
+__tty_alloc_driver tty_driver_kref_put tty_register_driver tty_std_termios tty_unregister_driver uart_register_driver
+uart_unregister_driver
+""",
     "uaccess": """
 __copy_user_nocache _copy_from_user _copy_to_user check_zeroed_user copy_from_kernel_nofault copy_from_user_nofault
 copy_to_user_nofault copy_user_enhanced_fast_string copy_user_generic_string copy_user_generic_unrolled
@@ -474,6 +494,13 @@ prepare_to_wait prepare_to_wait_event prepare_to_wait_exclusive remove_wait_queu
 wait_for_completion wait_for_completion_interruptible wait_for_completion_interruptible_timeout
 wait_for_completion_timeout
 """,
+    "workqueue": """
+__flush_workqueue alloc_workqueue cancel_delayed_work cancel_delayed_work_sync cancel_work cancel_work_sync
+delayed_work delayed_work_timer_fn destroy_workqueue drain_workqueue flush_delayed_work flush_work mod_delayed_work_on
+pending_work queue_delayed_work_on queue_work_node queue_work_on system_bh_highpri_wq system_bh_wq
+system_freezable_power_efficient_wq system_freezable_wq system_highpri_wq system_long_wq system_power_efficient_wq
+system_unbound_wq system_wq
+""",
     "x86": """
 __put_devmap_managed_page_refs boot_cpu_data devmap_managed_key hugetlb_optimize_vmemmap_key physical_mask pv_ops
 sme_me_mask static_key_initialized system_state
@@ -499,9 +526,9 @@ kmem_chain_register_keyboard_notifier kmem_chain_register_memory_notifier kmem_c
 kmem_chain_register_netdevice_notifier kmem_chain_register_netevent_notifier kmem_chain_register_oom_notifier
 kmem_chain_register_pm_notifier kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notifier
 kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier kmem_chain_register_vt_notifier
-param_array_element kmalloced_params param_value net_exit_list net_generic_ids platform_bus_type.name
-platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs rcu_cblist kmem_registry genl_ids rtnl_held
-shrink_control shrinker_list kmem_node_cpumasks
+param_array_element kmalloced_params param_value pci_bus_type.name pci_next_slot pci_root_bus net_exit_list
+net_generic_ids platform_bus_type.name platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs
+rcu_cblist kmem_registry genl_ids rtnl_held shrink_control shrinker_list kmem_node_cpumasks delayed_work pending_work
 """
 """Variables of the model's own."""
 

@@ -164,6 +164,10 @@ class Modules:
             from kmem.kapi.rcu import drain
 
             self.k.executor.drive(drain(self.k))
+        if self.k.symbols.placed("pending_work"):
+            from kmem.kapi.workqueue import run_pending
+
+            self.k.executor.drive(run_pending(self.k))
         self.k.mm.run_work()
         return int(value)
 

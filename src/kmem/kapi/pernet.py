@@ -10,28 +10,46 @@ from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import registry
 from kmem.kapi.errno import ENOMEM
 from kmem.kapi.export import data, export, simplified
-from kmem.kapi.fields import get
+from kmem.kapi.fields import at, get, put
 from kmem.kapi.host import Call, Guest, Host, s32
+from kmem.kapi.lists import init_list_head
 
 _ONE = simplified("there is one network namespace, with no device in it")
 IDS = 256
 """Room for generic pointers; nothing registers so many."""
-NET_SIZE = 4096
+NET_SIZE = 8192
+"""Of ``struct net`` and more, in every release."""
 
 data("net_generic_ids", 8, doc="The next id of a generic pointer of namespaces. The model's own.", private=True)
 
 
 def _net(k: Host) -> bytes:
-    layout, raw = k.layout["net"], bytearray(NET_SIZE)
+    layout, raw, own = k.layout["net"], bytearray(NET_SIZE), k.address_of("register_pernet_subsys")
+    assert layout.size <= NET_SIZE
 
     def store(member: str, value: int) -> None:
         found = layout[member]
-        raw[found.offset : found.offset + found.size] = value.to_bytes(8, "little")[: found.size]
+        raw[found.offset : found.offset + 8] = value.to_bytes(8, "little")
 
-    generic = k.mm.kmalloc(8 * IDS, GFP_KERNEL | __GFP_ZERO, -1, k.address_of("register_pernet_subsys"))
-    k.mem.set_u32(generic, IDS)
-    store("gen", generic)
+    for member, size in (("gen", 8 * IDS), ("dev_name_head", 2048), ("dev_index_head", 2048), ("loopback_dev", 4096)):
+        store(member, k.mm.kmalloc(size, GFP_KERNEL | __GFP_ZERO, -1, own))
+    store("user_ns", k.address_of("init_user_ns"))
+    store("proc_net", k.mm.kmalloc(64, GFP_KERNEL | __GFP_ZERO, -1, own))
     return bytes(raw)
+
+
+data("init_net", NET_SIZE, _net, align=64, doc="The network namespace, net/core/net_namespace.c.", fidelity=_ONE)
+
+
+def net(k: Host) -> int:
+    """``&init_net``; its lists are made when it is first asked for."""
+    init_net = k.address_of("init_net")
+    if not k.mem.u64(at(k, "net", init_net, "exit_list")):
+        for member in ("list", "exit_list", "dev_base_head", "rules_ops"):
+            init_list_head(k, at(k, "net", init_net, member))
+        put(k, "net", init_net, "passive", 1)
+        k.mem.set_u32(k.mem.u64(at(k, "net", init_net, "gen")), IDS)
+    return init_net
 
 
 def generic_id(k: Host, ops: int) -> int:
@@ -52,7 +70,7 @@ def generic_id(k: Host, ops: int) -> int:
 
 def slot(k: Host, number: int) -> int:
     """Where the namespace keeps its generic pointer *number*."""
-    return get(k, "net", k.address_of("init_net"), "gen") + 8 * number
+    return get(k, "net", net(k), "gen") + 8 * number
 
 
 def _register(k: Host, kind: str, ops: int) -> Guest:
@@ -60,7 +78,7 @@ def _register(k: Host, kind: str, ops: int) -> Guest:
     if error:
         return error
     init = get(k, "pernet_operations", ops, "init")
-    error = s32((yield Call(init, (k.address_of("init_net"),)))) if init else 0
+    error = s32((yield Call(init, (net(k),)))) if init else 0
     if error:
         _free(k, ops)
         return error
@@ -71,20 +89,20 @@ def _register(k: Host, kind: str, ops: int) -> Guest:
 def _free(k: Host, ops: int) -> None:
     pointer = get(k, "pernet_operations", ops, "id")
     if pointer:
-        at = slot(k, k.mem.u32(pointer))
-        k.mm.kfree(k.mem.u64(at))
-        k.mem.set_u64(at, 0)
+        where = slot(k, k.mem.u32(pointer))
+        k.mm.kfree(k.mem.u64(where))
+        k.mem.set_u64(where, 0)
 
 
 def _unregister(k: Host, kind: str, ops: int) -> Guest:
-    net = k.address_of("init_net")
+    own = net(k)
     for member in ("pre_exit", "exit"):
         callback = get(k, "pernet_operations", ops, member)
         if callback:
-            yield Call(callback, (net,))
+            yield Call(callback, (own,))
     batch = get(k, "pernet_operations", ops, "exit_batch")
     if batch:
-        head, entry = k.address_of("net_exit_list"), net + k.layout["net"].offset("exit_list")
+        head, entry = k.address_of("net_exit_list"), at(k, "net", own, "exit_list")
         for address, value in ((head, entry), (head + 8, entry), (entry, head), (entry + 8, head)):
             k.mem.set_u64(address, value)
         yield Call(batch, (head,))

@@ -56,12 +56,6 @@ registers(
     "void input_unregister_handler(struct input_handler *handler)",
 )
 registers(
-    "drivers/leds/led-triggers.c",
-    "int led_trigger_register(struct led_trigger *trig)",
-    "void led_trigger_unregister(struct led_trigger *trig)",
-    twice=17,
-)
-registers(
     "drivers/tty/tty_ldisc.c",
     "int tty_register_ldisc(struct tty_ldisc_ops *new_ldisc)",
     "void tty_unregister_ldisc(struct tty_ldisc_ops *ldisc)",
