@@ -129,7 +129,8 @@ def queue_delayed_work_on(k: Host, cpu: int, wq: int, dwork: int, delay: int) ->
 
 @export(_NO_TIMER)
 def mod_delayed_work_on(k: Host, cpu: int, wq: int, dwork: int, delay: int) -> bool:
-    """``bool mod_delayed_work_on(int cpu, struct workqueue_struct *wq, struct delayed_work *dwork, unsigned long delay)``
+    """``bool mod_delayed_work_on(int cpu, struct workqueue_struct *wq, struct delayed_work *dwork,
+    unsigned long delay)``
 
     kernel/workqueue.c, 6.1. True if it was pending.
     """
