@@ -10,7 +10,7 @@ and the crash reports (`kmem.kapi.crash.CrashHost`) see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,7 @@ from kmem.sanitizers.kmemleak import Kmemleak
 from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
 
 if TYPE_CHECKING:
-    from kmem.kapi.checks import Checks
+    from kmem.kapi.pci_plug import PciDevice
 
 BOOT_NS = 1_000_000_000
 """Simulated time at which the machine is up."""
@@ -507,6 +507,27 @@ class Kernel:
     def printk(self, level: int, text: str) -> None:
         """Log one line."""
         self.log.printk(text + "\n", level)
+
+    # devices
+
+    def plug_pci(
+        self,
+        vendor: int,
+        device: int,
+        bars: Sequence[int | tuple[int, int]] = (),
+        *,
+        cls: int = 0,
+        subsystem: tuple[int, int] = (0, 0),
+        irq: int = 11,
+    ) -> PciDevice:
+        """Put a PCI device into the machine; a driver that knows it is probed at once, or when it is loaded.
+
+        *bars* are the sizes of its memory regions, or (physical address, size); what is read and written there is
+        answered by the machine's bus. *cls* is the class code, 24 bits.
+        """
+        from kmem.kapi.pci_plug import plug
+
+        return plug(self, vendor, device, bars, cls=cls, subsystem=subsystem, irq=irq)
 
     # processes
 

@@ -11,11 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmem.errors import InputError, InvariantViolated, UsageError
+from kmem.errors import InputError, InvariantViolated, UnknownSymbol, UsageError
 
 if TYPE_CHECKING:
     from kmem.kernel import Kernel
+    from kmem.modules.module import Module
+    from kmem.modules.tree import ModuleTree
     from kmem.sanitizers.kmemleak import Allocation
+
+
+ENOENT = 2
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,30 @@ def _same_again(first: RunResult, second: RunResult) -> None:
             )
 
 
+def load_dependencies(kernel: Kernel, tree: ModuleTree, path: Path) -> dict[str, int | None]:
+    """Load what the module at *path* needs and is not loaded yet; what each init returned, None for one that is not
+    there or does not load. A module whose dependency failed does not load either, as on a real machine.
+    """
+    from kmem.kapi.insmod import InitFailed
+    from kmem.modules.tree import module_name
+
+    files, lacking = tree.order(path)
+    done: dict[str, int | None] = dict.fromkeys(lacking)
+    for file in files:
+        name = module_name(file)
+        if name in kernel.modules:
+            continue
+        try:
+            done[name] = kernel.insmod(file).init
+        except InitFailed as error:
+            done[name] = error.code
+        except UnknownSymbol:
+            done[name] = -ENOENT
+        except InputError:
+            done[name] = None
+    return done
+
+
 class _Stopwatch:
     """Seconds by phase."""
 
@@ -147,16 +176,11 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
     from kmem.kapi.consistency import Consistency
 
     watch = Consistency(kernel, path.name.split(".")[0]) if options.check == "full" else None
-    module = kernel.loader.load(image, **options.parameters)
-    clock.lap("load")
-    tries: list[dict[str, Any]] = []
-    if options.fail_each:
-        tries = fail_each(kernel, module, partial(report_leaks, kernel, kernel.leaks.made))
-        clock.lap("failing")
-    if options.fail_nth:
-        Failing(kernel).arm(options.fail_nth, options.fail_all)
-
-    def between() -> None:
+    needed: dict[str, int | None] = {}
+    try:
+        needed = _dependencies(kernel, path)
+        loaded = kernel.insmod(image, **options.parameters)
+        module, init = loaded.module, loaded.init
         clock.lap("init")
         if watch:
             watch.check("after init", trials=True)
@@ -180,7 +204,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         verdict=verdict,
         findings=findings,
         dmesg=[{"time": r.ns, "level": r.level, "text": r.text} for r in kernel.log.records],
-        module={"name": module.name, "file": str(path), "note": module.note},
+        module={"name": name, "file": str(path), "note": module.note if module else "", "dependencies": needed},
         init=init,
         exit=ended,
         allocations=_allocations(kernel),
@@ -204,6 +228,20 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         dump_core(options.core, kernel.mm, kernel.kallsyms)
     clock.lap("report")
     return result
+
+
+def _dependencies(kernel: Kernel, path: Path) -> dict[str, int | None]:
+    """Load what the module says that it depends on, if it is there, and say so on standard error."""
+    from kmem.modules.tree import ModuleTree, depends_of, root_of
+
+    if not depends_of(path):
+        return {}
+    needed = load_dependencies(kernel, ModuleTree(root_of(path)), path)
+    if needed:
+        what = ", ".join(name + ("" if code == 0 else " (not there)" if code is None else f" ({code})")
+                         for name, code in needed.items())  # fmt: skip
+        print(f"kmem: loaded first: {what}", file=sys.stderr)
+    return needed
 
 
 def report_leaks(kernel: Kernel, made: Sequence[Allocation]) -> None:

@@ -97,33 +97,10 @@ def failed_row(module: str, message: str) -> dict[str, Any]:
     return asdict(Row(module, message=message))
 
 
-def load_dependencies(kernel: Kernel, tree: ModuleTree, path: Path) -> dict[str, int | None]:
-    """Load what the module at *path* needs and is not loaded yet; what each init returned, None for one that is not
-    there or does not load. A module whose dependency failed does not load either, as on a real machine.
-    """
-    from kmem.kapi.insmod import InitFailed
-    from kmem.modules.tree import module_name
-
-    files, lacking = tree.order(path)
-    done: dict[str, int | None] = dict.fromkeys(lacking)
-    for file in files:
-        name = module_name(file)
-        if name in kernel.modules:
-            continue
-        try:
-            done[name] = kernel.insmod(file).init
-        except InitFailed as error:
-            done[name] = error.code
-        except UnknownSymbol:
-            done[name] = -ENOENT
-        except InputError:
-            done[name] = None
-    return done
-
-
 def _try(kernel: Kernel, tree: ModuleTree, path: Path, row: Row) -> None:
     from kmem.kapi.executor import TaskDied
     from kmem.kapi.insmod import InitFailed
+    from kmem.runner import load_dependencies
 
     module: LoadedModule | None = None
     failed, found = False, 0

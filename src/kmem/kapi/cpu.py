@@ -228,3 +228,33 @@ def msrs_free(k: Host, msrs: int) -> None:
     arch/x86/lib/msr.c, 6.1.
     """
     k.mm.free_percpu(msrs)
+
+
+# the floating point unit in the kernel
+
+
+@export(simplified("nothing is saved: no program uses it"))
+def kernel_fpu_begin_mask(k: Host, kfpu_mask: int) -> None:
+    """``void kernel_fpu_begin_mask(unsigned int kfpu_mask)``
+
+    arch/x86/kernel/fpu/core.c, 6.1. Pre-emption is off until the end.
+    """
+    k.context.preempt_disable()
+
+
+@export(simplified("nothing is restored: no program uses it"))
+def kernel_fpu_end(k: Host) -> None:
+    """``void kernel_fpu_end(void)``
+
+    arch/x86/kernel/fpu/core.c, 6.1.
+    """
+    k.context.preempt_enable()
+
+
+@export(faithful)
+def irq_fpu_usable(k: Host) -> bool:
+    """``bool irq_fpu_usable(void)``
+
+    arch/x86/kernel/fpu/core.c, 6.1.
+    """
+    return True

@@ -129,7 +129,8 @@ class Executor:
                 k.unsupported_at.setdefault(name, k.site.call_site(self.caller))
                 raise UnsupportedSymbol(
                     f"the module called {name}(), which kmem does not have yet",
-                    remedy=f"add {name} to src/kmem/kapi (CONTRIBUTING.md says how), or run code that does not need it",
+                    remedy=f"add {name} to src/kmem/kapi (docs/adding-an-export.md shows it in ten lines), "
+                    "or run code that does not need it",
                 )
 
             return self.traps.add(missing, address)

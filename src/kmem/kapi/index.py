@@ -57,9 +57,10 @@ class_register class_unregister
 """,
     "cpu": """
 __cpuhp_remove_state __cpuhp_remove_state_cpuslocked __cpuhp_setup_state __cpuhp_setup_state_cpuslocked
-__cpuhp_state_add_instance __cpuhp_state_remove_instance cpu_has_xfeatures cpuhp_dynamic cpuhp_steps msrs_alloc
-msrs_free x86_match_cpu xfeature_name.0 xfeature_name.1 xfeature_name.10 xfeature_name.11 xfeature_name.2
-xfeature_name.3 xfeature_name.4 xfeature_name.5 xfeature_name.6 xfeature_name.7 xfeature_name.8 xfeature_name.9
+__cpuhp_state_add_instance __cpuhp_state_remove_instance cpu_has_xfeatures cpuhp_dynamic cpuhp_steps irq_fpu_usable
+kernel_fpu_begin_mask kernel_fpu_end msrs_alloc msrs_free x86_match_cpu xfeature_name.0 xfeature_name.1
+xfeature_name.10 xfeature_name.11 xfeature_name.2 xfeature_name.3 xfeature_name.4 xfeature_name.5 xfeature_name.6
+xfeature_name.7 xfeature_name.8 xfeature_name.9
 """,
     "cpumask": """
 __cpu_active_mask __cpu_dying_mask __cpu_online_mask __cpu_possible_mask __cpu_present_mask __num_online_cpus
@@ -481,6 +482,11 @@ vmemdup_user
     "uuid": """
 guid_gen guid_null guid_parse uuid_gen uuid_is_valid uuid_null uuid_parse
 """,
+    "vfs": """
+__d_drop current_time d_add d_alloc_name d_delete d_drop d_instantiate d_make_root dput drop_nlink empty_inode_ops
+generic_delete_inode get_next_ino get_tree_nodev get_tree_single ihold inc_nlink iput kill_anon_super
+kill_litter_super lockref_get new_inode set_nlink simple_pin_fs simple_release_fs vfs_next_ino
+""",
     "vmalloc": """
 __vcalloc __vmalloc __vmalloc_array is_vmalloc_addr is_vmalloc_or_module_addr kvfree kvfree_sensitive kvmalloc_node
 kvrealloc vcalloc vfree vfree_atomic vm_map_ram vm_unmap_aliases vm_unmap_ram vmalloc vmalloc_32 vmalloc_32_user
@@ -528,7 +534,8 @@ kmem_chain_register_pm_notifier kmem_chain_register_reboot_notifier kmem_chain_r
 kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier kmem_chain_register_vt_notifier
 param_array_element kmalloced_params param_value pci_bus_type.name pci_next_slot pci_root_bus net_exit_list
 net_generic_ids platform_bus_type.name platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs
-rcu_cblist kmem_registry genl_ids rtnl_held shrink_control shrinker_list kmem_node_cpumasks delayed_work pending_work
+rcu_cblist kmem_registry genl_ids rtnl_held shrink_control shrinker_list kmem_node_cpumasks empty_inode_ops
+vfs_next_ino delayed_work pending_work
 """
 """Variables of the model's own."""
 

@@ -46,7 +46,7 @@ def _headline(run: Mapping[str, Any], ink: Ink) -> str:
             "yellow",
             f"unsupported: {call['symbol']} was called {plural(call['count'], 'time')}{_place(call)}; "
             "kmem does not have it yet, so the run stopped there; "
-            "CONTRIBUTING.md says how to add it",
+            "docs/adding-an-export.md says how to add it",
         )
         for call in run["unsupported"]
     ]
