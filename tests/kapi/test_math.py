@@ -268,7 +268,7 @@ def test_cpus_are_handed_out_in_turn(k: FakeHost) -> None:
 
 def test_facts_about_the_cpu(k: FakeHost) -> None:
     cpu = k.address_of("boot_cpu_data")
-    assert k.mem.read(cpu + 136, 12) == b"GenuineIntel"
+    assert k.mem.read(cpu + 136, 12) == b"AuthenticAMD"
     assert k.mem.u32(cpu + 40) >> 26 & 1, "sse2"
     assert k.mem.u64(k.address_of("zero_pfn")) == k.mem.translate(k.address_of("empty_zero_page")) // 4096
 

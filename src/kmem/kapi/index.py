@@ -37,6 +37,9 @@ bitmap_release_region bitmap_to_arr32 bitmap_zalloc bitmap_zalloc_node
     "bitmap_text": """
 bitmap_parse bitmap_parselist bitmap_print_bitmask_to_buf bitmap_print_list_to_buf
 """,
+    "blkdev": """
+__register_blkdev unregister_blkdev
+""",
     "bus": """
 bus_find_device bus_for_each_dev bus_for_each_drv bus_register bus_register_notifier bus_rescan_devices bus_unregister
 bus_unregister_notifier device_attach device_bind_driver device_driver_attach device_release_driver device_reprobe
@@ -80,6 +83,9 @@ crypto_unregister_akcipher crypto_unregister_alg crypto_unregister_algs crypto_u
 crypto_unregister_rngs crypto_unregister_scomp crypto_unregister_scomps crypto_unregister_shash
 crypto_unregister_shashes crypto_unregister_skcipher crypto_unregister_skciphers crypto_unregister_template
 crypto_unregister_templates
+""",
+    "crypto_lib": """
+__crypto_memneq __crypto_xor async_schedule_node chacha_block_generic hchacha_block_generic
 """,
     "ctype": """
 _ctype
@@ -205,6 +211,15 @@ __mmdrop find_vma find_vma_intersection get_task_mm mmput vm_brk vm_brk_flags vm
     "module": """
 __module_get __request_module module_layout module_put module_refcount try_module_get
 """,
+    "more_parts": """
+__list_lru_init __put_cred brioctl_set firmware_request_nowarn inet_frags_fini inet_frags_init ipv6_mod_enabled
+key_create_or_update list_lru_destroy neigh_table_clear neigh_table_init nf_register_net_hook nf_register_net_hooks
+nf_register_queue_handler nf_unregister_net_hook nf_unregister_net_hooks nf_unregister_queue_handler
+prepare_kernel_cred register_btf_id_dtor_kfuncs register_btf_kfunc_id_set register_fib_notifier release_firmware
+request_firmware request_firmware_direct request_firmware_nowait sock_diag_register_inet_compat
+sock_diag_unregister_inet_compat synchronize_net tty_termios_encode_baud_rate unregister_fib_notifier vlan_ioctl_set
+xfrm_if_register_cb xfrm_if_unregister_cb xfrm_input_register_afinfo xfrm_input_unregister_afinfo
+""",
     "mutex": """
 __mutex_init atomic_dec_and_mutex_lock mutex_is_locked mutex_lock mutex_lock_interruptible mutex_lock_io
 mutex_lock_killable mutex_trylock mutex_unlock
@@ -220,6 +235,11 @@ tcp_register_congestion_control tcp_register_ulp tcp_unregister_congestion_contr
 unregister_tcf_proto_ops xfrm4_protocol_deregister xfrm4_protocol_register xfrm6_protocol_deregister
 xfrm6_protocol_register xfrm_policy_register_afinfo xfrm_policy_unregister_afinfo xfrm_register_km xfrm_register_type
 xfrm_register_type_offload xfrm_unregister_km xfrm_unregister_type xfrm_unregister_type_offload
+""",
+    "netdev": """
+alloc_etherdev_mqs alloc_netdev_mqs ether_setup free_netdev netdev_eth_name netdev_index netif_carrier_off
+netif_carrier_on register_netdev register_netdevice unregister_netdev unregister_netdevice_many
+unregister_netdevice_queue
 """,
     "notifier": """
 atomic_notifier_call_chain atomic_notifier_chain_register atomic_notifier_chain_unregister
@@ -305,8 +325,8 @@ pci_write_config_word
 __alloc_percpu __alloc_percpu_gfp free_percpu
 """,
     "pernet": """
-init_net net_exit_list net_generic_ids register_pernet_device register_pernet_subsys unregister_pernet_device
-unregister_pernet_subsys
+init_net net_exit_list net_generic_ids register_pernet_device register_pernet_subsys tcf_register_action
+tcf_unregister_action unregister_pernet_device unregister_pernet_subsys
 """,
     "platform": """
 __platform_create_bundle __platform_driver_probe __platform_driver_register __platform_register_drivers
@@ -475,6 +495,9 @@ fault_in_readable fault_in_writeable strncpy_from_user strnlen_user
     "usercopy": """
 __check_object_size __copy_overflow
 """,
+    "userns": """
+fqdir_exit fqdir_init from_kgid from_kgid_munged from_kuid from_kuid_munged make_kgid make_kuid
+""",
     "util": """
 __memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup kvmemdup memdup_user memdup_user_nul strndup_user
 vmemdup_user
@@ -522,8 +545,8 @@ dmi_ident.19 dmi_ident.2 dmi_ident.20 dmi_ident.3 dmi_ident.4 dmi_ident.6 dmi_id
 acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name coreboot_bus_type coreboot_bus_type.name
 cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name pcie_port_bus_type.name pnp_bus_type
 pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name dynamic_kobj_release.ktype
-firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name kset_release.ktype mm_kobj.name
-kmem_chain_crypto_register_notifier kmem_chain_fb_register_client kmem_chain_mce_register_decode_chain
+firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name kset_release.ktype mm_kobj.name netdev_eth_name
+netdev_index kmem_chain_crypto_register_notifier kmem_chain_fb_register_client kmem_chain_mce_register_decode_chain
 kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier kmem_chain_register_acpi_notifier
 kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier kmem_chain_register_die_notifier
 kmem_chain_register_inet6addr_notifier kmem_chain_register_inet6addr_validator_notifier

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import registry
-from kmem.kapi.errno import ENOMEM
+from kmem.kapi.errno import EEXIST, ENOENT, ENOMEM
 from kmem.kapi.export import data, export, simplified
 from kmem.kapi.fields import at, get, put
 from kmem.kapi.host import Call, Guest, Host, s32
@@ -148,3 +148,29 @@ def unregister_pernet_device(k: Host, ops: int) -> Guest:
     net/core/net_namespace.c, 6.1.
     """
     return (yield from _unregister(k, "pernet_device", ops))
+
+
+@export(_ONE)
+def tcf_register_action(k: Host, act: int, ops: int) -> Guest:
+    """``int tcf_register_action(struct tc_action_ops *act, struct pernet_operations *ops)``
+
+    net/sched/act_api.c, 6.1. -EEXIST for one that is registered.
+    """
+    if registry.holds(k, "tcf_action", act):
+        return -EEXIST
+    error: int = yield from _register(k, "pernet_subsys", ops)
+    if not error:
+        registry.add(k, "tcf_action", act)
+    return error
+
+
+@export(_ONE)
+def tcf_unregister_action(k: Host, act: int, ops: int) -> Guest:
+    """``int tcf_unregister_action(struct tc_action_ops *act, struct pernet_operations *ops)``
+
+    net/sched/act_api.c, 6.1. -ENOENT for one that is not registered.
+    """
+    if not registry.remove(k, "tcf_action", act):
+        return -ENOENT
+    yield from _unregister(k, "pernet_subsys", ops)
+    return 0

@@ -1,0 +1,123 @@
+"""The rest of what modules of the network, of security and of devices call when they start, 6.1."""
+
+from __future__ import annotations
+
+from kmem.kapi.registry import accepts, answers, makes, registers
+
+makes(
+    "security/keys/key.c",
+    "struct key *key_create_or_update(void *keyring_ref, const char *type, const char *description, const void "
+    "*payload, size_t plen, unsigned int perm, unsigned long flags)",
+    size=256,
+    how="an opaque object",
+    error=True,
+)
+accepts(
+    "net/ipv4/inet_fragment.c",
+    "int inet_frags_init(struct inet_frags *f)",
+    "void inet_frags_fini(struct inet_frags *f)",
+    how="there are no fragments",
+)
+accepts(
+    "kernel/bpf/btf.c",
+    "int register_btf_kfunc_id_set(enum bpf_prog_type prog_type, const struct btf_kfunc_id_set *kset)",
+    "int register_btf_id_dtor_kfuncs(const struct btf_id_dtor_kfunc *dtors, u32 add_cnt, struct module *owner)",
+    how="there is no BPF",
+)
+accepts(
+    "net/core/dev.c",
+    "void synchronize_net(void)",
+    how="nobody reads meanwhile: there is one task",
+)
+registers(
+    "net/xfrm/xfrm_input.c",
+    "int xfrm_input_register_afinfo(const struct xfrm_input_afinfo *afinfo)",
+    "int xfrm_input_unregister_afinfo(const struct xfrm_input_afinfo *afinfo)",
+)
+registers(
+    "net/core/sock_diag.c",
+    "void sock_diag_register_inet_compat(const struct sock_diag_inet_compat *ptr)",
+    "void sock_diag_unregister_inet_compat(const struct sock_diag_inet_compat *ptr)",
+)
+makes(
+    "kernel/cred.c",
+    "struct cred *prepare_kernel_cred(struct task_struct *daemon)",
+    "void __put_cred(struct cred *cred)",
+    size=176,
+    how="an opaque object",
+)
+accepts(
+    "mm/list_lru.c",
+    "int __list_lru_init(struct list_lru *lru, bool memcg_aware, struct lock_class_key *key, struct shrinker "
+    "*shrinker)",
+    "void list_lru_destroy(struct list_lru *lru)",
+    how="nothing is ever in the list",
+)
+accepts(
+    "net/socket.c",
+    "void brioctl_set(void *hook)",
+    "void vlan_ioctl_set(void *hook)",
+    how="nobody calls the hook",
+)
+accepts(
+    "net/xfrm/xfrm_policy.c",
+    "void xfrm_if_register_cb(const struct xfrm_if_cb *ifcb)",
+    "void xfrm_if_unregister_cb(void)",
+    how="nobody calls it",
+)
+accepts(
+    "net/netfilter/nf_queue.c",
+    "void nf_register_queue_handler(const struct nf_queue_handler *qh)",
+    "void nf_unregister_queue_handler(void)",
+    how="there is no packet",
+)
+answers(
+    1,
+    "net/ipv6/af_inet6.c",
+    "bool ipv6_mod_enabled(void)",
+    how="IPv6 is on",
+)
+accepts(
+    "drivers/tty/tty_baudrate.c",
+    "void tty_termios_encode_baud_rate(struct ktermios *termios, unsigned int ibaud, unsigned int obaud)",
+    how="the speeds stay as they are",
+)
+accepts(
+    "drivers/base/firmware_loader/main.c",
+    "void release_firmware(const struct firmware *fw)",
+    how="there is no firmware",
+)
+answers(
+    -2,
+    "drivers/base/firmware_loader/main.c",
+    "int request_firmware(const struct firmware **firmware_p, const char *name, struct device *device)",
+    "int request_firmware_direct(const struct firmware **firmware_p, const char *name, struct device *device)",
+    "int firmware_request_nowarn(const struct firmware **firmware, const char *name, struct device *device)",
+    "int request_firmware_nowait(struct module *module, bool uevent, const char *name, struct device *device, "
+    "gfp_t gfp, void *context, void *cont)",
+    how="there is no file of firmware: -ENOENT",
+)
+registers(
+    "net/netfilter/core.c",
+    "int nf_register_net_hook(struct net *net, const struct nf_hook_ops *reg)",
+    "void nf_unregister_net_hook(struct net *net, const struct nf_hook_ops *reg)",
+    which=1,
+)
+accepts(
+    "net/netfilter/core.c",
+    "int nf_register_net_hooks(struct net *net, const struct nf_hook_ops *reg, unsigned int n)",
+    "void nf_unregister_net_hooks(struct net *net, const struct nf_hook_ops *reg, unsigned int hookcount)",
+    how="there is no packet",
+)
+accepts(
+    "net/core/fib_notifier.c",
+    "int register_fib_notifier(struct net *net, struct notifier_block *nb, void *cb, struct netlink_ext_ack *extack)",
+    "int unregister_fib_notifier(struct net *net, struct notifier_block *nb)",
+    how="no route ever changes",
+)
+accepts(
+    "net/core/neighbour.c",
+    "void neigh_table_init(int index, struct neigh_table *tbl)",
+    "int neigh_table_clear(int index, struct neigh_table *tbl)",
+    how="there is no neighbour",
+)
