@@ -15,7 +15,6 @@ from kmem.errors import InputError, InvariantViolated, UnknownSymbol, UsageError
 
 if TYPE_CHECKING:
     from kmem.kernel import Kernel
-    from kmem.modules.module import Module
     from kmem.modules.tree import ModuleTree
     from kmem.sanitizers.kmemleak import Allocation
 
@@ -176,11 +175,17 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
     from kmem.kapi.consistency import Consistency
 
     watch = Consistency(kernel, path.name.split(".")[0]) if options.check == "full" else None
-    needed: dict[str, int | None] = {}
-    try:
-        needed = _dependencies(kernel, path)
-        loaded = kernel.insmod(image, **options.parameters)
-        module, init = loaded.module, loaded.init
+    needed = _dependencies(kernel, path)
+    module = kernel.loader.load(image, **options.parameters)
+    clock.lap("load")
+    tries: list[dict[str, Any]] = []
+    if options.fail_each:
+        tries = fail_each(kernel, module, partial(report_leaks, kernel, kernel.leaks.made))
+        clock.lap("failing")
+    if options.fail_nth:
+        Failing(kernel).arm(options.fail_nth, options.fail_all)
+
+    def between() -> None:
         clock.lap("init")
         if watch:
             watch.check("after init", trials=True)
@@ -204,7 +209,8 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         verdict=verdict,
         findings=findings,
         dmesg=[{"time": r.ns, "level": r.level, "text": r.text} for r in kernel.log.records],
-        module={"name": name, "file": str(path), "note": module.note if module else "", "dependencies": needed},
+        module={"name": module.name, "file": str(path), "note": module.note}
+        | ({"dependencies": needed} if needed else {}),
         init=init,
         exit=ended,
         allocations=_allocations(kernel),
