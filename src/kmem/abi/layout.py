@@ -101,6 +101,12 @@ def layout(release: str) -> Layout:
 
 
 @cache
+def kunit_layout(release: str) -> Layout:
+    """The layouts of KUnit's own structs, which a kernel without KUnit does not have, from the headers of `release`."""
+    return Layout(release, _Structs(json.loads(read(release, "kunit.json"))))
+
+
+@cache
 def enums(release: str) -> Mapping[str, Mapping[str, int]]:
     """The constants of the enums of `release` by tag: ``enums("6.1")["zone_type"]["ZONE_NORMAL"]``.
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from kmem.kernel import Kernel
 
 
+KUNIT_SECTION = ".kunit_test_suites"
+
+
 class Modules:
     """The modules of one kernel, and the kernel as `kmem.modules.env.LoadEnv` sees it."""
 
@@ -134,6 +137,10 @@ class Modules:
 
     def init(self, module: Module) -> LoadedModule:
         """Run the init of a loaded module."""
+        if KUNIT_SECTION in module.sections:
+            from kmem.kapi.kunit_run import run_suites
+
+            run_suites(self.k, module)
         result = 0
         if module.init_function:
             result = signed32(self.run(module.init_function))
