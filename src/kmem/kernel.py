@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kmem.abi.exports import export
 from kmem.abi.layout import layout
 from kmem.abi.release import release
+from kmem.kapi import kunit_slab
 from kmem.kapi.context import CpuContext
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, TaskDied
@@ -93,7 +94,7 @@ class Kernel:
         self.site = CrashSite(self)
         self._diagnose = Diagnose(self)
         self.mm = Mm(self.boot_config, self._diagnose)
-        self._diagnose.drain = self.drain
+        self._diagnose.drain, self._diagnose.counted = self.drain, partial(kunit_slab.counted, self)
         self.mm.start()
         self.events = EventStream(self.mm.core)
         early: list[Event] = []

@@ -81,3 +81,60 @@ def crc_ccitt_false(k: Host, crc: int, buffer: int, len_: int) -> int:
     for byte in k.mem.read(buffer, len_) if len_ else b"":
         crc = (crc << 8 & 0xFFFF) ^ _CCITT_FALSE[crc >> 8 ^ byte]
     return crc
+
+
+_CASTAGNOLI = [0] * 256
+for _byte in range(256):
+    _crc = _byte
+    for _ in range(8):
+        _crc = _crc >> 1 ^ (0x82F63B78 if _crc & 1 else 0)
+    _CASTAGNOLI[_byte] = _crc
+
+
+@export(faithful)
+def __crc32c_le(k: Host, crc: int, p: int, len_: int) -> int:
+    """``u32 __crc32c_le(u32 crc, unsigned char const *p, size_t len)``
+
+    lib/crc32.c, 6.1. Neither the start value nor the result is inverted.
+    """
+    for byte in k.mem.read(p, len_) if len_ else b"":
+        crc = crc >> 8 ^ _CASTAGNOLI[(crc ^ byte) & 0xFF]
+    return crc
+
+
+def _multiply(x: int, y: int, polynomial: int) -> int:
+    """The product of two reflected remainders."""
+    product = x if y & 1 else 0
+    for bit in range(31):
+        product = product >> 1 ^ (polynomial if product & 1 else 0)
+        product ^= x if y >> bit + 1 & 1 else 0
+    return product
+
+
+def _shift(crc: int, len_: int, polynomial: int) -> int:
+    """*crc* behind *len_* more zero bytes."""
+    power = 0x80000000  # 1, times x**8 for each byte
+    base = 0x00800000
+    while len_:
+        if len_ & 1:
+            power = _multiply(power, base, polynomial)
+        base, len_ = _multiply(base, base, polynomial), len_ >> 1
+    return _multiply(crc, power, polynomial)
+
+
+@export(faithful)
+def crc32_le_shift(k: Host, crc: int, len_: int) -> int:
+    """``u32 crc32_le_shift(u32 crc, size_t len)``
+
+    lib/crc32.c, 6.1. As *len_* more zero bytes would change *crc*.
+    """
+    return _shift(crc, len_, 0xEDB88320)
+
+
+@export(faithful)
+def __crc32c_le_shift(k: Host, crc: int, len_: int) -> int:
+    """``u32 __crc32c_le_shift(u32 crc, size_t len)``
+
+    lib/crc32.c, 6.1.
+    """
+    return _shift(crc, len_, 0x82F63B78)

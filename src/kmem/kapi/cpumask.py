@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kmem.kapi.export import data, export, faithful
+from kmem.kapi.export import data, export, faithful, simplified
 from kmem.kapi.host import Host
 from kmem.mm.nodes import cpu_to_node
 
@@ -66,3 +66,22 @@ def cpumask_local_spread(k: Host, i: int, node: int) -> int:
     near = [cpu for cpu in cpus if node in (NUMA_NO_NODE, cpu_to_node(cpu, k.nr_nodes))]
     cpus = near + [cpu for cpu in cpus if cpu not in near]
     return cpus[i % len(cpus)]
+
+
+_NO_HOTPLUG = simplified("CPUs neither come nor go, so there is nothing to keep from it")
+
+
+@export(_NO_HOTPLUG)
+def cpu_hotplug_disable(k: Host) -> None:
+    """``void cpu_hotplug_disable(void)``
+
+    kernel/cpu.c, 6.1.
+    """
+
+
+@export(_NO_HOTPLUG)
+def cpu_hotplug_enable(k: Host) -> None:
+    """``void cpu_hotplug_enable(void)``
+
+    kernel/cpu.c, 6.1.
+    """

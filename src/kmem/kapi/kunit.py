@@ -6,7 +6,7 @@ structs are those of the release's own headers (`kmem.abi.layout.kunit_layout`).
 
 from __future__ import annotations
 
-from kmem.abi.gfp import GFP_KERNEL, __GFP_ZERO
+from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.abi.layout import StructLayout, kunit_layout
 from kmem.kapi import kunit_assert
 from kmem.kapi.errno import EFAULT, ENOENT
@@ -253,14 +253,3 @@ def named_resource(k: Host, test: int, name: bytes) -> int:
         if at and k.mem.cstr(at) == name:
             return node - node_at
     return 0
-
-
-def slab_add_errors(k: Host) -> bool:
-    """``slab_add_kunit_errors()``: a test that counts slab errors gets this one, and nothing is printed."""
-    test = k.mem.u64(k.address_of("kunit_current"))
-    found = named_resource(k, test, b"slab_errors") if test else 0
-    if not found:
-        return False
-    counter = k.mem.u64(resource(k, found, "data"))
-    k.mem.set_u32(counter, k.mem.u32(counter) + 1 & 0xFFFFFFFF)
-    return True

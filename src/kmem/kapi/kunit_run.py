@@ -215,4 +215,3 @@ class _Suite:
         if leave:
             self.k.executor.run(leave, test)
         self.k.executor.drive(kunit_cleanup(self.k, test))
-

@@ -118,27 +118,3 @@ def memparse(k: Host, ptr: int, retptr: int) -> int:
     if retptr:
         k.mem.set_u64(retptr, ptr + used)
     return value
-
-
-@export(faithful)
-def get_option(k: Host, str: int, pint: int) -> int:
-    """``int get_option(char **str, int *pint)``
-
-    lib/cmdline.c, 6.1. 0: no number; 1: the last; 2: a comma follows; 3: a dash follows, a range.
-    """
-    begin = k.mem.u64(str)
-    text = k.mem.cstr(begin, STRING_LIMIT) if begin else b""
-    if not text:
-        return 0
-    sign = text[:1] == b"-"
-    value, used = simple_strntoull(text[sign:], 0)
-    k.mem.set_u64(str, begin + sign + used)
-    if pint:
-        k.mem.set_u32(pint, (-value if sign else value) & 0xFFFFFFFF)
-    if not used:
-        return 0
-    following = text[sign + used : sign + used + 1]
-    if following == b",":
-        k.mem.set_u64(str, begin + sign + used + 1)
-        return 2
-    return 3 if following == b"-" else 1

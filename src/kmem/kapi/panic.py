@@ -61,3 +61,12 @@ def dump_stack(k: Host) -> None:
     lib/dump_stack.c, 6.1.
     """
     k.dump_stack()
+
+
+@export(faithful)
+def add_taint(k: Host, flag: int, lockdep_ok: int) -> None:
+    """``void add_taint(unsigned int flag, enum lockdep_ok lockdep_ok)``
+
+    kernel/panic.c, 6.1. There is no lockdep that a taint could make unreliable.
+    """
+    k.add_taint(flag)

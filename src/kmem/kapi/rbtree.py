@@ -62,9 +62,13 @@ class _Tree:
         self.replace(node, pivot, parent)
         self.set_parent(pivot, parent)
         self.set_parent(node, pivot)
+        self.rotated(node, pivot)
         if self.augment_rotate:
             yield Call(self.augment_rotate, (node, pivot))
         return pivot
+
+    def rotated(self, old: int, new: int) -> None:
+        """For trees that the kernel itself augments."""
 
     def insert_fixup(self, node: int) -> Guest:
         """Restores the colours above the new red leaf *node*."""
@@ -148,6 +152,66 @@ class _Tree:
             return 0
         self.set_color(node, BLACK)
         return 0
+
+
+class AugmentedTree(_Tree):
+    """A tree of the kernel's own, whose nodes know something of what is below them: `update` brings one up to date."""
+
+    def update(self, node: int) -> bool:
+        """What *node* knows, from itself and its children; whether it changed."""
+        raise NotImplementedError
+
+    def rotated(self, old: int, new: int) -> None:
+        """*new* has taken the place of *old*, which is below it now."""
+        self.update(old)
+        self.update(new)
+
+    def propagate(self, node: int) -> None:
+        """Brings *node* and those above up to date, as far as anything changes."""
+        while node and self.update(node):
+            node = self.parent(node)
+
+    def link(self, node: int, parent: int, side: int) -> None:
+        """``rb_link_node()``."""
+        self.mem.write(node, parent.to_bytes(8, "little") + bytes(16))
+        if parent:
+            self.set_child(parent, side, node)
+        else:
+            self.mem.set_u64(self.root, node)
+
+    def following(self, node: int) -> int:
+        """``rb_next()``."""
+        right = self.child(node, _RIGHT)
+        if right:
+            while left := self.child(right, _LEFT):
+                right = left
+            return right
+        parent = self.parent(node)
+        while parent and self.child(parent, _RIGHT) == node:
+            node, parent = parent, self.parent(parent)
+        return parent
+
+    @staticmethod
+    def run(steps: Guest) -> None:
+        """Carry out what calls no guest code."""
+        for _ in steps:
+            raise AssertionError("a tree of the kernel's own calls no guest code")
+
+    def erase_augmented(self, node: int) -> None:
+        """``rb_erase_augmented()``."""
+        left, right, parent = self.child(node, _LEFT), self.child(node, _RIGHT), self.parent(node)
+        lowest = parent
+        if left and right:
+            lowest = right
+            while child := self.child(lowest, _LEFT):
+                lowest = child
+            above = self.parent(lowest)
+            lowest = lowest if above == node else above
+        self.run(self.erase(node))
+        chain = lowest
+        while chain:
+            self.update(chain)
+            chain = self.parent(chain)
 
 
 @export(faithful)

@@ -7,7 +7,8 @@ from functools import lru_cache
 _MASK = (1 << 64) - 1
 
 
-def _round(v0: int, v1: int, v2: int, v3: int) -> tuple[int, int, int, int]:
+def sip_round(v0: int, v1: int, v2: int, v3: int) -> tuple[int, int, int, int]:
+    """One round of SipHash."""
     v0 = (v0 + v1) & _MASK
     v1 = (v1 << 13 | v1 >> 51) & _MASK ^ v0
     v0 = (v0 << 32 | v0 >> 32) & _MASK
@@ -30,9 +31,9 @@ def siphash_1u64(first: int, key: tuple[int, int]) -> int:
     v3 = 0x7465646279746573 ^ key[1]
     for word in (first, 8 << 56):
         v3 ^= word
-        v0, v1, v2, v3 = _round(*_round(v0, v1, v2, v3))
+        v0, v1, v2, v3 = sip_round(*sip_round(v0, v1, v2, v3))
         v0 ^= word
     v2 ^= 0xFF
     for _ in range(4):
-        v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+        v0, v1, v2, v3 = sip_round(v0, v1, v2, v3)
     return v0 ^ v1 ^ v2 ^ v3

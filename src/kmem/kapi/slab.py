@@ -181,6 +181,15 @@ def kmem_cache_shrink(k: Host, cachep: int) -> int:
     return k.mm.kmem_cache_shrink(cachep)
 
 
+@export(simplified("warnings about counts that disagree are not printed"))
+def validate_slab_cache(k: Host, s: int) -> int:
+    """``long validate_slab_cache(struct kmem_cache *s)``
+
+    mm/slub.c, 6.1. Checks every slab that is on a list, reports and repairs; how many.
+    """
+    return k.mm.validate_slab_cache(s)
+
+
 @export(faithful)
 def kmem_cache_size(k: Host, s: int) -> int:
     """``unsigned int kmem_cache_size(struct kmem_cache *s)``

@@ -164,6 +164,10 @@ class Mm(VmapCalls, IomemCalls, Inlines, PageCalls, Provenance):
         """``slab_caches_to_rcu_destroy_workfn()``: forget the destroyed SLAB_TYPESAFE_BY_RCU caches; how many."""
         return self.core.k_rcu_destroy_caches()
 
+    def validate_slab_cache(self, s: int) -> int:
+        """``long validate_slab_cache(struct kmem_cache *s)``."""
+        return self.core.k_validate_slab_cache(s)
+
     def kmem_cache_size(self, s: int) -> int:
         """``unsigned int kmem_cache_size(struct kmem_cache *s)``."""
         return int(self.view.ptr(kmem_cache, s).object_size)

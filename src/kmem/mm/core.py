@@ -19,6 +19,7 @@ from kmem.mm import (
     shuffle,
     slub_bulk,
     slub_geometry,
+    slub_validate,
     swap,
     util,
     vmalloc,
@@ -27,5 +28,5 @@ from kmem.mm import (
 
 MODULES = (
     *(page_free, page_alloc, page_exact, page_isolation, percpu, shuffle, slub_geometry, kmalloc, slub_bulk),
-    *(vmalloc, vmap, ioremap, util, mm_init, filemap, migrate, swap, mmap, fork, gup),
+    *(slub_validate, vmalloc, vmap, ioremap, util, mm_init, filemap, migrate, swap, mmap, fork, gup),
 )

@@ -20,7 +20,7 @@ from kmem.errors import BuildError
 from kmem.lib.build import cache_dir
 from kmem.modules.headers import Headers, Progress, require, silent
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Changed when a build's result changes for the same input."""
 
 MAX_FILES, MAX_BYTES = 10_000, 512 << 20
@@ -35,6 +35,13 @@ _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
 _DIAGNOSTIC = re.compile(
     r"(: (fatal )?error: |ERROR: modpost|^error: |undefined!|\*\*\* .*(No rule|missing separator|recipe commences))"
 )
+KUNIT_EXPORTS = """
+    __kunit_add_resource kunit_binary_assert_format kunit_binary_ptr_assert_format kunit_binary_str_assert_format
+    kunit_cleanup kunit_destroy_resource kunit_do_failed_assertion kunit_fail_assert_format kunit_init_test kunit_kfree
+    kunit_kmalloc_array kunit_log_append kunit_ptr_not_err_assert_format kunit_remove_resource kunit_try_catch_throw
+    kunit_unary_assert_format
+""".split()
+"""Functions of KUnit that a test may call."""
 _NOT_INHERITED = frozenset(
     "ARCH CROSS_COMPILE KBUILD_EXTMOD KBUILD_OUTPUT KCFLAGS M MAKEFLAGS MAKELEVEL MFLAGS O V".split()
 )
@@ -220,6 +227,7 @@ def _make(tree: Path, origin: Path, headers: Headers, compiler: str, flags: Sequ
     cflags = ["-g", f"-ffile-prefix-map={tree}={shown}", *flags]
     command = [
         "make", "-C", str(headers.path), f"-j{min(os.cpu_count() or 1, 8)}", f"M={tree}", f"CC={compiler}",
+        f"KBUILD_EXTRA_SYMBOLS={_kunit_symbols(tree)}",
         f"KCFLAGS={' '.join(cflags)}", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules",
     ]  # fmt: skip
     env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
@@ -238,6 +246,13 @@ def _make(tree: Path, origin: Path, headers: Headers, compiler: str, flags: Sequ
             f"{origin}: kbuild refused the source\n{_errors(output)}", remedy=_remedy(output, headers), output=output
         )
     return output
+
+
+def _kunit_symbols(tree: Path) -> Path:
+    """A list, for modpost, of what KUnit exports: kmem serves it, though the release's configuration lacks KUnit."""
+    path = tree.parent / "kunit.symvers"
+    path.write_text("".join(f"0x00000000\t{name}\tvmlinux\tEXPORT_SYMBOL_GPL\t\n" for name in KUNIT_EXPORTS))
+    return path
 
 
 def _errors(output: str) -> str:

@@ -1,0 +1,98 @@
+"""Which of the kernel's own tests are run, how they end on a real kernel, and how they are built.
+
+A test module says in the log how it went; many make their init fail on purpose, so that they need not be unloaded.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from kmem.lib.build import cache_dir
+from kmem.modules.kbuild import build
+from tests.selftest.source import find
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a test ends: the errno of its init, and what the log says last of it; *words* are module parameters."""
+
+    lines: tuple[str, ...] = ()
+    init: int = 0
+    words: tuple[str, ...] = ()
+
+
+def says(*lines: str, init: int = 0, words: tuple[str, ...] = ()) -> Verdict:
+    """A verdict of these lines, in this order."""
+    return Verdict(lines, init, words)
+
+
+EAGAIN, EINVAL = -11, -22
+
+SELFTESTS = {
+    "test_meminit": says("test_meminit: all 131 tests passed!"),
+    "test_bitmap": says("test_bitmap: all 6550 tests passed"),
+    "test_user_copy": says("test_user_copy: tests passed."),
+    "test_scanf": says("test_scanf: all 2545 tests passed"),
+    "test_hexdump": says("test_hexdump: all 1184 tests passed"),
+    "test_uuid": says("test_uuid: all 18 tests passed"),
+    "percpu_test": says("percpu test done", init=EAGAIN),
+    "atomic64_test": says("atomic64_test: passed for x86-64 platform with CX8 and with SSE"),
+    "test_strscpy": says("test_strscpy: all 32 tests passed"),
+    "test_memcat_p": says("test_memcat_p: test passed"),
+    "test_min_heap": says("min_heap_test: test passed"),
+    "test-kstrtox": says(init=EINVAL),
+    "test-string_helpers": says("test_string_helpers: Running tests...", init=EINVAL),
+    "test_bitops": says("test_bitops: Completed bitops test"),
+    "test_bits": says(),
+    "test_module": says("test_module: Goodbye"),
+    "test_siphash": says("test_siphash: self-tests: pass"),
+    "crc32test": says("crc32_combine: 8373 self tests passed", "crc32c_combine: 8373 self tests passed"),
+    "globtest": says("glob: 64 self-tests passed, 0 failed"),
+}
+"""Tests that a stock kernel can load."""
+
+
+def suite(name: str, passed: int, skipped: int = 0) -> Verdict:
+    """A KUnit suite of which so many cases pass."""
+    total = passed + skipped
+    stats = (f"# {name}: pass:{passed} fail:0 skip:{skipped} total:{total}",) if total > 1 else ()
+    return Verdict((*stats, f"ok 1 {name}"))
+
+
+SUITES = {
+    "slub_kunit": suite("slub_test", 5),
+    "overflow_kunit": suite("overflow", 18),
+    "cmdline_kunit": suite("cmdline", 4),
+    "bitfield_kunit": suite("bitfields", 2),
+    "cpumask_kunit": suite("cpumask", 6),
+    "fortify_kunit": suite("fortify", 2),
+    "is_signed_type_kunit": suite("is_signed_type", 1),
+    "memcpy_kunit": suite("memcpy", 4),
+    "stackinit_kunit": suite("stackinit", 60, 5),
+    "test_sort": suite("lib_sort", 1),
+    "test_list_sort": suite("list_sort", 1),
+    "test_hash": suite("hash", 2),
+    "test_linear_ranges": suite("linear-ranges-test", 4),
+    "list-test": Verdict(("# list-kunit-test: pass:39 fail:0 skip:0 total:39", "ok 1 list-kunit-test", "ok 2 hlist")),
+}
+"""KUnit suites; the framework is kmem's."""
+
+
+@cache
+def built() -> dict[str, Path]:
+    """Every module, by name, built in one go. Raises NoSource, or BuildError."""
+    source, tree = find(), cache_dir() / "selftest"
+    names = [*SELFTESTS, *SUITES]
+    wanted = {"Kbuild": "obj-m += lib/\n", "lib/Kbuild": "".join(f"obj-m += {name}.o\n" for name in sorted(names))}
+    for name, text in wanted.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    headers = [path.relative_to(source) for path in sorted((source / "lib").glob("*.h"))]
+    others = [Path("mm/slab.h"), Path("tools/testing/selftests/kselftest_module.h")]
+    for name in [*(Path("lib", f"{name}.c") for name in names), *headers, *others]:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, tree / name)
+    return {path.stem: path for path in build(tree).modules}
