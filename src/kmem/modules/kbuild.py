@@ -227,13 +227,13 @@ def _make(tree: Path, origin: Path, headers: Headers, compiler: str, flags: Sequ
     cflags = ["-g", f"-ffile-prefix-map={tree}={shown}", *flags]
     command = [
         "make", "-C", str(headers.path), f"-j{min(os.cpu_count() or 1, 8)}", f"M={tree}", f"CC={compiler}",
-        f"KBUILD_EXTRA_SYMBOLS={_kunit_symbols(tree)}",
         f"KCFLAGS={' '.join(cflags)}", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules",
     ]  # fmt: skip
     env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    env |= {"LC_ALL": "C", "KBUILD_EXTRA_SYMBOLS": str(_kunit_symbols(tree))}
     try:
         done = subprocess.run(
-            command, env=dict(env, LC_ALL="C"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", timeout=_TIMEOUT, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
