@@ -42,14 +42,14 @@ def table() -> Iterator[dict[str, dict[str, object]]]:
 @pytest.mark.parametrize("name", sorted([*SELFTESTS, *SUITES]))
 def test_ends_as_on_a_real_kernel(name: str, modules: dict[str, Path], table: dict[str, dict[str, object]]) -> None:
     verdict: Verdict = (SELFTESTS | SUITES)[name]
-    ran = run(modules[name], *verdict.words, "--json")
+    ran = run(modules[name], "--json")
     told = ran.json
     log = [record["text"].strip() for record in told["dmesg"]]
     assert [line for line in log if line in verdict.lines] == list(verdict.lines), log[-5:]
     assert told["init"] == verdict.init
-    assert told["findings"] == []
+    assert {finding["kind"] for finding in told["findings"]} == ({"warning"} if verdict.warns else set())
     assert told["unsupported"] == []
-    assert ran.status == (1 if verdict.init else 0)
+    assert ran.status == (1 if verdict.init or verdict.warns else 0)
     table[name] = {
         "kind": "KUnit" if name in SUITES else "module",
         "says": verdict.lines[-1] if verdict.lines else f"init returns {verdict.init}",

@@ -67,7 +67,7 @@ _NAMES_OF = {
     # typedefs of pointers to functions
     "ptr": """rcu_callback_t cmp_func_t cmp_r_func_t swap_func_t swap_r_func_t list_cmp_func_t wait_queue_func_t
         exitcall_t dr_release_t dr_match_t genpool_algo_t assert_format_t kunit_resource_init_t kunit_resource_free_t
-        kunit_resource_match_t""",
+        kunit_resource_match_t xa_update_node_t""",
     "va_list": "va_list",
     "bool": "bool _Bool",
 }

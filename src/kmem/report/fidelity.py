@@ -73,6 +73,20 @@ def facts() -> str:
     return f"## Facts compared with real kernels\n\n{head}\n\n" + "\n".join(lines) + f"\n\nDifferent:\n\n{listed}"
 
 
+def selftests() -> str:
+    """The table of the kernel's own tests, from what tests/selftest saw."""
+    path = _PACKAGE.parents[1] / "docs" / "selftests.json"
+    lines = [_row("test", "kind", "says", "seconds"), _row(*["---"] * 4)]
+    for name, entry in json.loads(path.read_text()).items():
+        lines.append(_row(f"`{name}`", entry["kind"], f"`{entry['says']}`", str(entry["seconds"])))
+    head = (
+        "Modules of the kernel's lib/, built unmodified from Debian's linux-source-6.1 and run with `kmem run`. A *module* "
+        "says here what it says on Debian's 6.1 kernel; a *KUnit* suite needs a kernel with KUnit, which Debian's is not, "
+        "and passes. Seconds are those of init and exit, of one run on two busy cores. `tests/selftest` has more of it."
+    )
+    return f"## The kernel's own tests\n\n{head}\n\n" + "\n".join(lines)
+
+
 def text() -> str:
     """The whole page."""
     entries = {name: entry for name, entry in all_exports().items() if not getattr(entry, "private", False)}
@@ -89,7 +103,7 @@ def text() -> str:
         faithful.setdefault(homes[name], []).append(f"`{name}`{' (data)' if isinstance(entries[name], Data) else ''}")
     listed = "\n".join(f"- kapi/{file}.py: {', '.join(names)}" for file, names in sorted(faithful.items()))
     parts.append("### Faithful\n\n" + listed)
-    parts.append(facts())
+    parts += [facts(), selftests()]
     for title, word in (("What the model itself simplifies", "Simplified"), ("Private layouts", "Private layout")):
         found = "\n".join(f"- {file}: {note}" for file, note in notes(word))
         parts.append(f"## {title}\n\n{found}")
