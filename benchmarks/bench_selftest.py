@@ -1,5 +1,5 @@
-"""How long from a test module of the kernel's own to its verdict: `kmem run test_meminit.ko`, warm, beside booting a real
-kernel under QEMU with the module in its initial file system. Both in this run, on this machine, one after the other.
+"""From a test module of the kernel's own to its verdict: `kmem run test_meminit.ko`, warm, beside booting a real kernel
+under QEMU with the module in its initial file system. Both in this run, on this machine, one after the other.
 
     .venv/bin/python benchmarks/bench_selftest.py [ROUNDS]
 """

@@ -80,9 +80,10 @@ def selftests() -> str:
     for name, entry in json.loads(path.read_text()).items():
         lines.append(_row(f"`{name}`", entry["kind"], f"`{entry['says']}`", str(entry["seconds"])))
     head = (
-        "Modules of the kernel's lib/, built unmodified from Debian's linux-source-6.1 and run with `kmem run`. A *module* "
-        "says here what it says on Debian's 6.1 kernel; a *KUnit* suite needs a kernel with KUnit, which Debian's is not, "
-        "and passes. Seconds are those of init and exit, of one run on two busy cores. `tests/selftest` has more of it."
+        "Modules of the kernel's lib/, built unmodified from Debian's linux-source-6.1 and run with `kmem run`. A "
+        "*module* says here what it says on Debian's 6.1 kernel; a *KUnit* suite needs a kernel with KUnit, which "
+        "Debian's is not, and passes. Seconds are those of init and exit, of one run on two busy cores. "
+        "`tests/selftest` runs them."
     )
     return f"## The kernel's own tests\n\n{head}\n\n" + "\n".join(lines)
 
