@@ -37,7 +37,7 @@ class RunOptions:
     numa: int = 1
     seed: int = 0
     page_cache: int = 0
-    budget: int = 1_000_000_000
+    budget: int = 100_000_000
     cmdline: str = ""
     check: str = "fast"
     fail_nth: int = 0

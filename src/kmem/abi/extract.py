@@ -45,10 +45,7 @@ _STRUCTS = """
     crypto_alg crypto_template shash_alg crypto_shash crypto_tfm crypto_instance
     file_system_type tty_driver input_handler led_trigger x86_cpu_id cpuinfo_x86 dmi_system_id dmi_strmatch
     backing_dev_info
-    xa_node ida_bitmap rhashtable rhashtable_params rhashtable_compare_arg bucket_table rhashtable_iter
-    rhashtable_walker rhltable rhash_lock_head interval_tree_node static_key jump_entry
-    proc_ops proc_dir_entry seq_operations dentry path qstr kernfs_node kiocb iov_iter
-    fwnode_handle software_node property_entry
+    xa_node interval_tree_node
 """
 STRUCTS = tuple(_STRUCTS.split())
 
