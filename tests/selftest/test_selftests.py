@@ -42,7 +42,7 @@ def table() -> Iterator[dict[str, dict[str, object]]]:
 @pytest.mark.parametrize("name", sorted([*SELFTESTS, *SUITES]))
 def test_ends_as_on_a_real_kernel(name: str, modules: dict[str, Path], table: dict[str, dict[str, object]]) -> None:
     verdict: Verdict = (SELFTESTS | SUITES)[name]
-    ran = run(modules[name], "--json", "--budget", "1e10")
+    ran = run(modules[name], "--json", "--budget", "1e10", "--check", "none")
     told = ran.json
     log = [record["text"].strip() for record in told["dmesg"]]
     assert [line for line in log if line in verdict.lines] == list(verdict.lines), log[-5:]
