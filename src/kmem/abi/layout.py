@@ -103,7 +103,7 @@ def layout(release: str) -> Layout:
 @cache
 def kunit_layout(release: str) -> Layout:
     """The layouts of KUnit's own structs, which a kernel without KUnit does not have, from the headers of `release`."""
-    return Layout(release, _Structs(json.loads(read(release, "kunit.json"))))
+    return Layout(release, _Structs(json.loads(read(release, "kunit.json")), release))
 
 
 @cache
