@@ -55,6 +55,7 @@ def live(kernel: Kernel, module: Module, between: Callable[[], object] = lambda:
         ended = "none"
         if module.exit_function:
             ended = None
+            kernel.tasks.settle()
             loaded.rmmod()
             ended = "done"
     except InitFailed as error:

@@ -23,7 +23,7 @@ from kmem.abi.release import release
 from kmem.kapi import kunit_slab
 from kmem.kapi.context import CpuContext
 from kmem.kapi.diagnose import Diagnose
-from kmem.kapi.executor import Executor, TaskDied
+from kmem.kapi.executor import Executor, RunOver, TaskDied
 from kmem.kapi.export import Data, private_data
 from kmem.kapi.host import Call
 from kmem.kapi.insmod import LoadedModule, Modules
@@ -31,6 +31,7 @@ from kmem.kapi.logbuf import LogBuf
 from kmem.kapi.process import Process, driver_fault
 from kmem.kapi.site import CallSite, CrashSite
 from kmem.kapi.symbols import Symbols
+from kmem.kapi.tasks import Tasks
 from kmem.kapi.track import describe, given_twice
 from kmem.kapi.vsprintf import FormatOptions
 from kmem.lib.cstruct import u64
@@ -109,7 +110,7 @@ class Kernel:
         self.user.start()
         self._per_cpu()
         direct = DirectMap(self.mm.ram)
-        self.context = CpuContext(direct, self.gs_base + self._percpu("__preempt_count"), self._flags, self._set_flags)
+        self.context = CpuContext(direct, self.gs_base + self.percpu("__preempt_count"), self._flags, self._set_flags)
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
         self.mm.view.kdata.current_task = self._percpu("current_task")
@@ -124,6 +125,8 @@ class Kernel:
         self.user.stack_pointer = lambda: self.site.regs().rsp
         self.user.driver_fault = partial(driver_fault, self)
         self.mm.sleep_forbidden, self.mm.might_sleep = self.context.sleep_forbidden, self.context.on_sleep
+        self.tasks = Tasks(self)
+        self.sched = self.tasks.sched
         self.loader = Modules(self)
         self.leaks = Kmemleak(self.loader.is_code, partial(describe, self), twice=partial(given_twice, self))
         self.events.listen(self.leaks)
@@ -141,7 +144,7 @@ class Kernel:
 
     # booting
 
-    def _percpu(self, name: str) -> int:
+    def percpu(self, name: str) -> int:
         """Offset of a per-cpu variable, which may be one of those that ``struct pcpu_hot`` unites."""
         found = export(name, self.release.name)
         if found is not None:
@@ -154,15 +157,15 @@ class Kernel:
         """The static per-cpu variables that compiled module code reads."""
         canary = self.random.getrandbits(56) << 8
         task = self.user.new_task(COMM)
-        self.pid = self.user.pid(task)
-        self._current_at = self.gs_base + self._percpu("current_task")
+        self.pid, self.cpu = self.user.pid(task), 0
+        self._current_at = self.gs_base + self.percpu("current_task")
         for cpu in range(self.nr_cpus):
             base = u64(self.mm.view.per_cpu_offset(cpu))
             self.mem.set_u64(base + 0x28, canary)
-            self.mem.set_u64(base + self._percpu("current_task"), task)
-            self.mem.set_u64(base + self._percpu("this_cpu_off"), base)
-            self.mem.set_u32(base + self._percpu("cpu_number"), cpu)
-            self.mem.set_u32(base + self._percpu("__preempt_count"), 1 << 31)
+            self.mem.set_u64(base + self.percpu("current_task"), task)
+            self.mem.set_u64(base + self.percpu("this_cpu_off"), base)
+            self.mem.set_u32(base + self.percpu("cpu_number"), cpu)
+            self.mem.set_u32(base + self.percpu("__preempt_count"), 1 << 31)
 
     def _initial(self, entry: Data) -> bytes:
         return entry.init(self) if callable(entry.init) else entry.init
@@ -193,7 +196,7 @@ class Kernel:
     def _moment(self) -> tuple[int, int, int, int, int]:
         executor = self._executor
         caller = executor.caller if executor is not None and executor.cpu.depth else 0
-        return caller, self.context.preempt_count, self.pid, 0, self.clock.ns
+        return caller, self.context.preempt_count, self.pid, self.cpu, self.clock.ns
 
     def snapshot(self) -> None:
         """Make the state of now the one that :meth:`rollback` returns to. Not while a module's code runs."""
@@ -201,6 +204,7 @@ class Kernel:
             self.address_of(entry.name)  # what the kapi keeps in RAM must be there before, to be there afterwards
         self.drain()
         self.mm.ram.snapshot()
+        self.tasks.check_saved()
         self._saved = (
             self.log.mark(),
             self.clock.ns,
@@ -214,6 +218,7 @@ class Kernel:
             self.checks.mark() if self.checks else None,
             self._executor,
             self._executor.traps.mark() if self._executor else 0,
+            self.tasks.mark(),
         )
 
     def rollback(self) -> None:
@@ -224,7 +229,8 @@ class Kernel:
         """
         self.drain()
         self.mm.ram.rollback()
-        mark, ns, modules, names, self.tainted, warned, state, symbols, live, shadow, executor, traps = self._saved
+        mark, ns, modules, names, self.tainted, warned, state, symbols, live, *more = self._saved
+        shadow, executor, traps, tasks = more
         self.log.rewind(mark)
         self.clock.set(ns)
         self.loader.loaded = {module.name: module for module, _ in modules}
@@ -244,6 +250,7 @@ class Kernel:
         elif self._executor:
             self._executor.traps.rewind(traps)
             self._executor.code_changed()
+        self.tasks.rewind(tasks)
 
     def close(self) -> None:
         """Stop the CPU and give the simulated RAM back."""
@@ -333,7 +340,7 @@ class Kernel:
 
     def smp_processor_id(self) -> int:
         """``smp_processor_id()``."""
-        return 0
+        return self.cpu
 
     def address_of(self, name: str) -> int:
         """Address of an export, placed on first use."""
@@ -392,7 +399,7 @@ class Kernel:
         """``panic()``: the machine stops."""
         self.log.printk(f"Kernel panic - not syncing: {message}\n", 0)
         self.finding("bug", f"kernel panic: {message}")
-        raise TaskDied
+        raise RunOver
 
     def memory_held(self) -> str:
         """What the modules have allocated and not freed, in words."""
@@ -546,10 +553,22 @@ class Kernel:
         finally:
             self.switch_to(before)
 
+    def use_cpu(self, cpu: int, task: int) -> None:
+        """The machine executes *cpu*, whose current task is *task*."""
+        base = u64(self.mm.view.per_cpu_offset(cpu))
+        self.cpu, self._current_at = cpu, base + self.percpu("current_task")
+        self.pid = self.user.pid(task)
+        self.context.use(base + self.percpu("__preempt_count"))
+        self.executor.use_cpu(base, self.mem.u64(task + self.layout["task_struct"].offset("stack")))
+
+    def run_for(self, ns: int) -> None:
+        """Let *ns* nanoseconds of simulated time pass: threads, timers and works run as they come."""
+        self.tasks.run_for(ns)
+
     def switch_to(self, task: int) -> None:
         """``__switch_to()``: *task* is current on this CPU."""
         if self._executor:
-            self.mem.set_u64(task + self.layout["task_struct"].offset("stack"), self._executor.stack)
+            self.mem.set_u64(task + self.layout["task_struct"].offset("stack"), self._executor.main_stack)
         self.mem.set_u64(self._current_at, task)
         self.pid = self.user.pid(task)
 

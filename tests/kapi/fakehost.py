@@ -13,7 +13,7 @@ from kmem.abi.layout import layout
 from kmem.abi.release import release
 from kmem.kapi.bind import Bound, bind_export
 from kmem.kapi.export import Code, Data, Export, lookup
-from kmem.kapi.host import Call
+from kmem.kapi.host import Call, Stuck
 from kmem.kapi.logbuf import LogBuf
 from kmem.kapi.vsprintf import FormatOptions
 from kmem.machine.clock import Clock
@@ -409,6 +409,59 @@ class FakeUser:
         return -14
 
 
+class FakeSched:
+    """One task, which nobody can wake: it sleeps until its time is up, or is stuck."""
+
+    on = False
+    resuming = False
+
+    def __init__(self, k: FakeHost) -> None:
+        self.k = k
+        self.woken: list[int] = []
+
+    def start(self) -> None:
+        """Nothing is to be set up."""
+
+    def record(self, task: int) -> int:
+        return self.k.record
+
+    def wake(self, task: int, states: int) -> int:
+        self.woken.append(task)
+        at = task + self.k.layout["task_struct"].offset("__state")
+        sleeping = self.k.mem.u32(at) & states
+        if sleeping:
+            self.k.mem.set_u32(at, 0)
+        return int(bool(sleeping))
+
+
+class FakeTasks:
+    """What is held, and what is said when nothing runs."""
+
+    def __init__(self, k: FakeHost) -> None:
+        self.k = k
+        self.held: dict[int, tuple[int, int, str]] = {}
+
+    def acquired(self, lock: int, kind: str) -> None:
+        self.held[lock] = self.k.current, self.k.caller, kind
+
+    def released(self, lock: int) -> None:
+        self.held.pop(lock, None)
+
+    def nothing_runs(self, waiting: list[int]) -> None:
+        self.k.finding("deadlock", "no task can go on")
+        raise Stuck
+
+
+class FakeSymbols:
+    """Everything counts as placed that somebody asked the host for."""
+
+    def __init__(self, k: FakeHost) -> None:
+        self.k = k
+
+    def placed(self, name: str) -> bool:
+        return name in self.k._placed
+
+
 class FakeHost:
     """A kernel that never booted."""
 
@@ -430,6 +483,10 @@ class FakeHost:
         self.nr_cpus = 2
         self.nr_nodes = 1
         self.current = self.alloc(self.layout["task_struct"].size)
+        self.record = self.alloc(512)
+        self.sched: Any = FakeSched(self)
+        self.tasks: Any = FakeTasks(self)
+        self.symbols: Any = FakeSymbols(self)
         self.warnings: list[str] = []
         self.findings: list[tuple[str, str]] = []
         self.dumps = 0

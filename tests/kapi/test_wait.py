@@ -7,6 +7,7 @@ import pytest
 from kmem.kapi.host import Stuck
 from kmem.kapi.sched import set_task_state, task_state
 from kmem.kapi.timekeeping import INITIAL_JIFFIES, jiffies, update_jiffies
+from kmem.kapi.timer import bucket_expiry
 from tests.kapi.fakehost import FakeHost
 
 TICK = 4_000_000
@@ -106,13 +107,13 @@ def test_delays_let_time_pass_without_sleeping(name: str, argument: int, ns: int
 @pytest.mark.parametrize(
     ("name", "arguments", "ns"),
     [
-        ("msleep", (1,), 2 * TICK),
-        ("msleep", (20,), 6 * TICK),
-        ("msleep_interruptible", (4,), 2 * TICK),
+        ("msleep", (1,), 3 * TICK),
+        ("msleep", (20,), 7 * TICK),
+        ("msleep_interruptible", (4,), 3 * TICK),
         ("usleep_range_state", (100, 200, 2), 100_000),
-        ("schedule_timeout_uninterruptible", (3,), 3 * TICK),
-        ("schedule_timeout_interruptible", (3,), 3 * TICK),
-        ("schedule_timeout_killable", (3,), 3 * TICK),
+        ("schedule_timeout_uninterruptible", (3,), 4 * TICK),
+        ("schedule_timeout_interruptible", (3,), 4 * TICK),
+        ("schedule_timeout_killable", (3,), 4 * TICK),
     ],
 )
 def test_sleeping_lets_time_pass_and_leaves_the_task_running(
@@ -127,7 +128,21 @@ def test_sleeping_lets_time_pass_and_leaves_the_task_running(
 def test_sleep_ends_on_a_tick(k: FakeHost) -> None:
     k.clock.advance(1)
     k.run("msleep", 4)
-    assert elapsed(k) == 2 * TICK
+    assert elapsed(k) == 3 * TICK
+
+
+@pytest.mark.parametrize(
+    ("delta", "level"), [(0, 0), (62, 0), (63, 1), (503, 1), (504, 2), (4031, 2), (4032, 3), (63 << 21, 8)]
+)
+def test_a_timer_of_the_wheel_is_never_early_and_late_by_an_eighth_at_most(delta: int, level: int) -> None:
+    for clk in (0, 1, 7, 4294892296):
+        fires = bucket_expiry(clk + delta, clk)
+        assert clk + delta < fires <= clk + delta + 8**level
+        assert fires % 8**level == 0
+
+
+def test_a_timer_that_is_overdue_fires_at_once() -> None:
+    assert bucket_expiry(99, 100) == 100
 
 
 def test_a_running_task_does_not_sleep(k: FakeHost) -> None:
@@ -145,11 +160,11 @@ def test_a_negative_timeout_is_told(k: FakeHost) -> None:
 
 
 @pytest.mark.parametrize("name", ["schedule", "io_schedule", "schedule_timeout"])
-def test_sleeping_without_a_waker_is_a_hang(name: str, k: FakeHost) -> None:
+def test_sleeping_without_a_waker_is_a_deadlock(name: str, k: FakeHost) -> None:
     set_task_state(k, 2)
     with pytest.raises(Stuck):
         k.run(name, (1 << 63) - 1)
-    assert k.findings == [("hang", "schedule() in task state 0x2, and nothing is left that could wake the task")]
+    assert k.findings == [("deadlock", "no task can go on")]
 
 
 # Wait queues
@@ -241,8 +256,14 @@ def test_waking_a_task_that_runs_is_nothing(k: FakeHost) -> None:
 # Completions
 
 
-def test_a_completion_that_is_done_is_consumed(k: FakeHost) -> None:
+def completion(k: FakeHost) -> int:
     x = k.alloc(32)
+    k.run("__init_swait_queue_head", x + 8, 0, 0)
+    return x
+
+
+def test_a_completion_that_is_done_is_consumed(k: FakeHost) -> None:
+    x = completion(k)
     k.run("complete", x)
     k.run("complete", x)
     assert k.run("completion_done", x) == 1
@@ -253,7 +274,7 @@ def test_a_completion_that_is_done_is_consumed(k: FakeHost) -> None:
 
 
 def test_complete_all_is_for_ever(k: FakeHost) -> None:
-    x = k.alloc(32)
+    x = completion(k)
     k.run("complete_all", x)
     k.run("complete", x)
     for _ in range(3):
@@ -261,10 +282,10 @@ def test_complete_all_is_for_ever(k: FakeHost) -> None:
     assert k.mem.u32(x) == UINT_MAX
 
 
-def test_a_completion_that_nobody_completes_is_a_hang(k: FakeHost) -> None:
-    x = k.alloc(32)
+def test_a_completion_that_nobody_completes_is_a_deadlock(k: FakeHost) -> None:
+    x = completion(k)
     assert k.run("wait_for_completion_timeout", x, 25) == 0
-    assert elapsed(k) == 25 * TICK
+    assert elapsed(k) == 26 * TICK
     with pytest.raises(Stuck):
         k.run("wait_for_completion", x)
-    assert k.findings == [("hang", "wait_for_completion(): nobody is left who could complete it")]
+    assert k.findings == [("deadlock", "no task can go on")]

@@ -55,6 +55,8 @@ _CONVERT = {
 # A handler for a pointer or void function may return a generator instead of a value, and that must pass through.
 _RESULT = {"void": "{call} or 0", "ptr": "{call}", "va_list": "{call}", "bool": "1 if {call} else 0"}
 _INTEGER_RESULT = "{call} & 0xFFFFFFFFFFFFFFFF"
+_EITHER_RESULT = "r & 0xFFFFFFFFFFFFFFFF if (r := {call}).__class__ is int else int(r) if r.__class__ is bool else r"
+"""For a handler that is declared ``-> int | Guest``: it returns a generator where it has to wait."""
 
 
 def bind(name: str) -> Bound | None:
@@ -76,7 +78,10 @@ def bind_export(entry: Export) -> Bound:
     if not code.co_flags & 4 and code.co_argcount != expected:
         what = f"the handler of {entry.name} takes {code.co_argcount} parameters, its prototype needs {expected}"
         raise PrototypeError(what, remedy="give the handler the parameters of the C function, after k")
-    make = _shape(kinds, prototype.variadic, prototype.result, isgeneratorfunction(entry.handler))
+    generator = isgeneratorfunction(entry.handler)
+    either = not generator and "Guest" in str(entry.handler.__annotations__.get("return", ""))
+    result = "either" if either and prototype.result not in ("void", "ptr") else prototype.result
+    make = _shape(kinds, prototype.variadic, result, generator)
     return make(entry.handler)
 
 
@@ -99,7 +104,8 @@ def _source(kinds: tuple[str, ...], variadic: bool, result: str, generator: bool
     call = f"handler({', '.join(arguments)})"
     if generator:
         call = f"(yield from {call})"
-    body = _RESULT.get(result, _INTEGER_RESULT).format(call=call)
+    form = _EITHER_RESULT if result == "either" else _RESULT.get(result, _INTEGER_RESULT)
+    body = form.format(call=call)
     return f"def make(handler):\n    def bound(k, a):\n        return {body}\n    return bound\n"
 
 

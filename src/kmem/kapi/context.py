@@ -36,6 +36,10 @@ class CpuContext:
         self.on_schedule: Callable[[], None] = lambda: None
         mem.set_u32(count_at, PREEMPT_NEED_RESCHED)
 
+    def use(self, count_at: int) -> None:
+        """The CPU whose ``__preempt_count`` is at *count_at* is the one."""
+        self._at = count_at
+
     @property
     def preempt_count(self) -> int:
         """``preempt_count()``."""

@@ -20,24 +20,27 @@ from kmem.lib.cstruct import CoreFault, u64
 from kmem.machine import regs as x86
 from kmem.machine.cpu import Cpu, Faulted, Outcome, OutOfBudget, Returned, Stopped
 from kmem.machine.fault import GP, PF, PF_PROT, UD, AccessFault, Fault, Regs
+from kmem.machine.outcome import Resumed
 from kmem.machine.trap import Traps
-from kmem.machine.trapcode import CALLER, MAILBOX_SIZE
+from kmem.machine.trapcode import CALLER, MAILBOX_SIZE, RESULT
 from kmem.mm.api_vmap import PAGE_KERNEL
 from kmem.mm.boot import TEXT_SIZE
 from kmem.mm.vm_flags import VM_MAP
+from kmem.sched.layout import RECORD, THREAD_SIZE
 
 if TYPE_CHECKING:
     from kmem.kapi.checks import Checks
     from kmem.kapi.site import CallSite, CrashSite
     from kmem.kapi.symbols import Symbols
+    from kmem.kapi.tasks import Tasks
     from kmem.machine.bus import Bus
     from kmem.machine.clock import Clock
     from kmem.machine.paging import AddressSpace
     from kmem.mm.api import Mm
     from kmem.mm.user import UserMemory
     from kmem.modules.module import Module
+    from kmem.sched.core import Scheduler
 
-THREAD_SIZE = 16 << 10
 IRQ_STACK = 0x2000
 """``irq_stack_backing_store``, in the static per-cpu data."""
 COMMON_TEXT = KERNEL_TEXT + TEXT_SIZE - (2 << 20)
@@ -52,6 +55,14 @@ class TaskDied(Exception):
     """The running task was killed by a report that is in the log."""
 
 
+class RunOver(TaskDied):
+    """No task goes on: a deadlock, a panic, or the instructions that the whole run may take are used up."""
+
+
+def _thread_returned(k: Host, words: Any) -> Any:
+    return k.tasks.thread_returned(words[RESULT])
+
+
 class Host(Protocol):
     """What is needed of the kernel."""
 
@@ -62,6 +73,8 @@ class Host(Protocol):
     unsupported_at: dict[str, CallSite]
     site: CrashSite
     checks: Checks | None
+    sched: Scheduler
+    tasks: Tasks
 
     symbols: Symbols
     user: UserMemory
@@ -85,9 +98,11 @@ class Executor:
     def __init__(self, k: Host, gs_base: int, budget: int) -> None:
         self._k, self.budget = k, budget
         self._in_mm = False  # the fault that is coming is the allocator's
+        self._end = 0  # count of instructions at which the run is out of its budget
         core = k.mm.core
         mailbox = core.k_alloc_percpu(MAILBOX_SIZE, 64, 0xCC0)
         self._cr3 = k.mm.boot.cr3
+        self._mailbox = mailbox - PAGE_OFFSET
         self.cpu = Cpu(k.mm.ram, cr3=k.mm.boot.cr3, gs_base=gs_base, clock=k.clock, bus=k.bus)
         self.traps = Traps(
             self.cpu,
@@ -101,13 +116,14 @@ class Executor:
         for cpu in range(k.mm.config.cpus):  # interrupt stacks come first
             self._map_irq_stack(u64(k.mm.view.per_cpu_offset(cpu)) + IRQ_STACK)
         k.called_by("thread-stack")
-        self.stack = core.k_vmalloc(THREAD_SIZE, THREAD_SIZE, 0xCC0, 0, -1)
+        self.stack = self.main_stack = core.k_vmalloc(THREAD_SIZE, THREAD_SIZE, 0xCC0, 0, -1)
         while True:  # no hole below the stack: its guard page must be nobody else's
             filler = core.k_vmalloc(4096, 4096, 0xCC0, 0, -1)
             if filler > self.stack:
                 core.k_vfree(filler)
                 break
-        self.stack_top = self.stack + THREAD_SIZE - 256
+        self.stack_top = self.stack + RECORD
+        self.traps.on_thread_return(partial(_thread_returned, k))
 
     def _map_irq_stack(self, backing: int) -> None:
         """``map_irq_stack()``."""
@@ -164,12 +180,21 @@ class Executor:
         """Set EFLAGS."""
         self.cpu.engine.set_reg(x86.EFLAGS, value)
 
+    def use_cpu(self, gs_base: int, stack: int) -> None:
+        """Execute the CPU whose per-cpu area is at *gs_base*, and its task, whose stack is at *stack*."""
+        self.stack = stack
+        if self.cpu.gs_base != gs_base:
+            self.cpu.set_gs_base(gs_base)
+            self.traps.use_mailbox(gs_base + self._mailbox)
+
     def run(self, fn: int, *args: int) -> int:
         """Call the guest function at *fn*; what it leaves in rax."""
         try:
             return self._run(fn, args)
         except TaskDied:
-            self.traps.unwind(self.stack, self.stack + THREAD_SIZE)  # what waited on its stack waits no longer
+            if not self.cpu.depth:
+                stack = self.main_stack
+                self.traps.unwind(stack, stack + THREAD_SIZE)  # what waited on its stack waits no longer
             raise
         finally:
             if not self.cpu.depth:
@@ -179,25 +204,78 @@ class Executor:
         nested = self.cpu.depth > 0
         before = self.cpu.cr3
         try:
-            return self._run_on(fn, args, nested)
+            self._use(self._cr3)
+            if nested:
+                left = self._end - self.cpu.meter.instructions
+                stack, meter = self.cpu.registers().rsp - 256, self.cpu.meter
+                meter.allow(left)
+                value = self._go(partial(self.cpu.run, fn, args, stack=stack, budget=left), True)
+                meter.shorten(self._k.sched.slice())
+            else:
+                value = self._run_main(fn, args)
         finally:
             self._use(before)
+        assert value is not None
+        return value
 
-    def _run_on(self, fn: int, args: tuple[int, ...], nested: bool) -> int:
-        self._use(self._cr3)
-        stack = self.cpu.registers().rsp - 256 if nested else self.stack_top
-        outcome = self._guard(partial(self.cpu.run, fn, args, stack=stack, budget=self.budget))
+    def _run_main(self, fn: int, args: tuple[int, ...]) -> int | None:
+        sched = self._k.sched
+        sched.begin(self._k.current)
+        self._end = self.cpu.meter.instructions + self.budget
+        start = partial(self.cpu.run, fn, args, stack=self.stack_top, budget=min(self.budget, sched.slice()))
+        try:
+            return self._go(start, False)
+        finally:
+            sched.begin(sched.main)  # what died or waits for ever is off the CPU
+
+    def idle(self, budget: int) -> None:
+        """Run the other tasks until nothing is left to do before the scheduler's time is up."""
+        sched = self._k.sched
+        self._end = self.cpu.meter.instructions + budget
+        sched.begin(self._k.current)
+        try:
+            sp = sched.idle_run()
+            if sp:
+                self._go(partial(self.cpu.resume, sched.load(sp), budget=sched.slice()), False)
+        finally:
+            sched.begin(sched.main)
+
+    def _go(self, start: Callable[[], Outcome], nested: bool) -> int | None:
+        """From one outcome to the next, until the function has returned; None where a run without one is over."""
+        sched = self._k.sched
         while True:
-            if isinstance(outcome, Returned):
-                return outcome.value
-            if isinstance(outcome, Faulted):
-                regs = self._fault(outcome.fault)
-            elif isinstance(outcome, OutOfBudget):
-                self._k.report_hang(outcome.regs, self.budget)
-                raise TaskDied
-            else:
-                self._stopped(outcome)
-            outcome = self._guard(partial(self.cpu.resume, regs, budget=self.budget))
+            try:
+                outcome = self._guard(start)
+                if isinstance(outcome, Returned):
+                    return outcome.value
+                regs = self._after(outcome, nested)
+            except RunOver:
+                raise
+            except TaskDied:
+                if nested or not sched.on or sched.current == sched.main:
+                    raise
+                self.traps.unwind(self.stack, self.stack + THREAD_SIZE)
+                regs = sched.bury()
+            if regs is None:
+                return None
+            left = self._end - self.cpu.meter.instructions
+            start = partial(self.cpu.resume, regs, budget=max(1, left if nested else min(left, sched.slice())))
+
+    def _after(self, outcome: Outcome, nested: bool) -> Regs | None:
+        """Where to go on after *outcome*, None for nowhere."""
+        if isinstance(outcome, Resumed):
+            return outcome.regs
+        if isinstance(outcome, Faulted):
+            return self._fault(outcome.fault)
+        if isinstance(outcome, OutOfBudget):
+            if not nested and self.cpu.meter.instructions < self._end:
+                return self._k.sched.interrupted(outcome.regs)
+            self._k.report_hang(outcome.regs, self.budget)
+            raise RunOver
+        if isinstance(outcome, Stopped) and outcome.reason == "idle":
+            return None
+        assert isinstance(outcome, Stopped)
+        self._stopped(outcome)
 
     def drive(self, generator: Generator[Call, int, int] | int) -> int:
         """Run a handler of the kapi on the kernel's own behalf."""
@@ -217,7 +295,7 @@ class Executor:
         try:
             return run()
         except Stuck:
-            raise TaskDied from None
+            raise RunOver from None
 
     def _fault(self, fault: Fault) -> Regs:
         """An instruction faulted: where to go on, if the kernel would."""

@@ -146,6 +146,7 @@ class Modules:
             result = signed32(self.run(module.init_function))
         if result < 0:
             module.set_state(2)
+            self.k.tasks.module_goes(module)
             self.k.drain()
             self.forget(module)
             raise InitFailed(module.name, result, "its init function returned an error")
@@ -157,6 +158,7 @@ class Modules:
             )
             self.printk(4, "do_init_module: loading module anyway...")
             self.k.dump_stack()
+        self.k.tasks.init_goes()
         module.init_done()
         return LoadedModule(self.k, module, result)
 
@@ -176,7 +178,22 @@ class Modules:
 
             self.k.executor.drive(run_pending(self.k))
         self.k.mm.run_work()
+        self._balanced(function)
         return int(value)
+
+    def _balanced(self, function: int) -> None:
+        """``do_one_initcall()``: a function that has changed what it must leave as it was is told of."""
+        context = self.k.context
+        wrong = []
+        if context.preempt_count:
+            wrong.append("preemption imbalance")
+            context.add(-context.preempt_count)
+        if context.irqs_disabled():
+            wrong.append("disabled interrupts")
+            context.local_irq_enable()
+        if wrong:
+            name = self.k.kallsyms.sprint(function).partition(" ")[0]
+            self.k.finding("api-misuse", f"{name} returned with {' and '.join(wrong)}")
 
     def forget(self, module: Module) -> None:
         from kmem.kapi.params import free_params
@@ -242,6 +259,7 @@ class LoadedModule:
             raise InputError(f"module {module.name} is in use", remedy="close or unload what uses it first")
         module.set_state(2)
         kernel.loader.run(module.exit_function)
+        kernel.tasks.module_goes(module)
         kernel.drain()
         kernel.loader.forget(module)
 

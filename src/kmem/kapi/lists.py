@@ -18,6 +18,11 @@ def is_empty(k: Host, head: int) -> bool:
     return k.mem.u64(head) == head
 
 
+def is_unlinked(k: Host, entry: int) -> bool:
+    """Whether *entry* is in no list; it may never have been initialised."""
+    return k.mem.u64(entry) in (0, entry)
+
+
 def _insert(k: Host, new: int, prev: int, next: int) -> None:
     k.mem.set_u64(next + 8, new)
     k.mem.set_u64(new, next)

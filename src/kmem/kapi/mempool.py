@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from kmem.abi import gfp
 from kmem.kapi.errno import ENOMEM
-from kmem.kapi.export import export, faithful
+from kmem.kapi.export import export, faithful, simplified
 from kmem.kapi.host import Call, Guest, Host
 from kmem.kapi.lists import init_list_head
-from kmem.kapi.sched import ONE_TASK, stuck
+from kmem.kapi.sched import TASK_UNINTERRUPTIBLE, block, set_task_state, stuck
+from kmem.kapi.timekeeping import TICK_NSEC
+from kmem.sched.core import TIME
 
 _WAIT_HEAD = 8
 _SIZE_MAX = (1 << 64) - 1
@@ -182,12 +184,16 @@ def mempool_resize(k: Host, pool: int, new_min_nr: int) -> Guest:
     return 0
 
 
-@export(ONE_TASK)
+PATIENCE = 5_000_000_000
+"""Nanoseconds for which an empty pool is waited for before that counts as a hang."""
+
+
+@export(simplified("waits for an element at most five seconds: a hang after that"))
 def mempool_alloc(k: Host, pool: int, gfp_mask: int) -> Guest:
     """``void *mempool_alloc(mempool_t *pool, gfp_t gfp_mask)``
 
     mm/mempool.c, 6.1. Tries the allocator without sleeping, then the reserve, then the allocator as the mask allows.
-    A mask that may sleep would wait for ever on an empty reserve: with one task that is a hang.
+    A mask that may sleep waits on an empty reserve: a hang where nobody is left who could return an element.
     """
     p = _Pool(k, pool)
     gfp_mask |= gfp.__GFP_NOMEMALLOC | gfp.__GFP_NORETRY | gfp.__GFP_NOWARN
@@ -198,6 +204,12 @@ def mempool_alloc(k: Host, pool: int, gfp_mask: int) -> Guest:
     if not element and careful != gfp_mask:
         element = yield from p.allocate(gfp_mask)
         if not element and p.number("curr_nr"):
+            return p.pop()
+    end = k.clock.ns + PATIENCE
+    while not element and gfp_mask & gfp.__GFP_DIRECT_RECLAIM and k.sched.on and k.clock.ns < end:
+        set_task_state(k, TASK_UNINTERRUPTIBLE)
+        yield from block(k, TIME, pool, k.clock.ns + TICK_NSEC)
+        if p.number("curr_nr"):
             return p.pop()
     if not element and gfp_mask & gfp.__GFP_DIRECT_RECLAIM:
         stuck(k, "hang", "mempool_alloc(): nobody is left who could return an element to the empty pool", address=pool)

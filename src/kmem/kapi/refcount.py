@@ -4,7 +4,7 @@ decrements."""
 from __future__ import annotations
 
 from kmem.kapi.export import export, faithful
-from kmem.kapi.host import Host
+from kmem.kapi.host import Guest, Host
 from kmem.kapi.mutex import mutex_lock, mutex_unlock
 from kmem.kapi.spinlock import LOCKS
 
@@ -74,15 +74,24 @@ def _dec_and_test(k: Host, r: int) -> bool:
 
 
 @export(LOCKS)
-def refcount_dec_and_mutex_lock(k: Host, r: int, lock: int) -> bool:
+def refcount_dec_and_mutex_lock(k: Host, r: int, lock: int) -> bool | Guest:
     """``bool refcount_dec_and_mutex_lock(refcount_t *r, struct mutex *lock)``
 
     lib/refcount.c, 6.1. True, with the mutex held, if the count became 0.
     """
     if refcount_dec_not_one(k, r):
         return False
-    mutex_lock(k, lock)
+    waiting = mutex_lock(k, lock)
+    return _locked(k, r, lock) if isinstance(waiting, int) else _locked_later(k, r, lock, waiting)
+
+
+def _locked(k: Host, r: int, lock: int) -> bool:
     if _dec_and_test(k, r):
         return True
     mutex_unlock(k, lock)
     return False
+
+
+def _locked_later(k: Host, r: int, lock: int, waiting: Guest) -> Guest:
+    yield from waiting
+    return _locked(k, r, lock)

@@ -1,8 +1,7 @@
 """Spin locks and reader-writer spin locks (kernel/locking/spinlock.c), 6.1.
 
 The lock words are the kernel's: a queued spin lock holds 1 in its first byte; a queued rwlock counts readers in units
-of 0x200 above a writer's byte 0xff. One task runs, so a lock that is not free will never become free: that is a
-deadlock.
+of 0x200 above a writer's byte 0xff. A CPU that finds a lock taken lets the others run until the word has changed.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kmem.kapi.export import export, family, simplified
-from kmem.kapi.host import Host
+from kmem.kapi.host import Guest, Host
 from kmem.kapi.sched import stuck
 
 QR_BIAS, QW_LOCKED, QW_MASK = 0x200, 0xFF, 0x1FF
 
-LOCKS = simplified("one task runs: a contended lock is a deadlock finding, and the run of the task ends")
+LOCKS = simplified("a CPU that spins lets the others run, without a queue; no signals arrive")
 
 _Take = Callable[[Host, int], bool]
 
@@ -60,42 +59,59 @@ def _release_write(k: Host, lock: int) -> bool:
     return held
 
 
-def _acquire(k: Host, lock: int, name: str, take: _Take) -> None:
-    if not take(k, lock):
+def _acquire(k: Host, lock: int, name: str, take: _Take, result: int = 0) -> int | Guest:
+    """Take the lock, and return *result*."""
+    if take(k, lock):
+        k.tasks.acquired(lock, "spinlock")
+        return result
+    return _spin(k, lock, name, take, result)
+
+
+def _spin(k: Host, lock: int, name: str, take: _Take, result: int) -> Guest:
+    """Another CPU holds the lock, or nobody who could ever release it."""
+    holder = k.tasks.held.get(lock)
+    if not k.sched.on or (holder and holder[0] == k.current):
         stuck(k, "deadlock", f"{name}() of a lock that is held, and nobody is left who could release it", address=lock)
+    while not take(k, lock):
+        yield from k.sched.spin(lock)
+    k.tasks.acquired(lock, "spinlock")
+    return result
 
 
 def _release(k: Host, lock: int, name: str, release: _Take) -> None:
     if not release(k, lock):
         k.finding("api-misuse", f"{name}() of a lock that is not held", address=lock)
+    k.tasks.released(lock)
+    if k.sched.on:
+        k.sched.let_spinners_look()
 
 
 def _declare_lock(kind: str, ctype: str, take: _Take, release: _Take) -> None:
     prefix = f"_raw_{kind}"
 
-    def lock(k: Host, lock: int) -> None:
+    def lock(k: Host, lock: int) -> int | Guest:
         k.context.preempt_disable()
-        _acquire(k, lock, f"{prefix}_lock", take)
+        return _acquire(k, lock, f"{prefix}_lock", take)
 
-    def lock_irqsave(k: Host, lock: int) -> int:
+    def lock_irqsave(k: Host, lock: int) -> int | Guest:
         flags = k.context.local_irq_save()
         k.context.preempt_disable()
-        _acquire(k, lock, f"{prefix}_lock_irqsave", take)
-        return flags
+        return _acquire(k, lock, f"{prefix}_lock_irqsave", take, flags)
 
-    def lock_irq(k: Host, lock: int) -> None:
+    def lock_irq(k: Host, lock: int) -> int | Guest:
         k.context.local_irq_disable()
         k.context.preempt_disable()
-        _acquire(k, lock, f"{prefix}_lock_irq", take)
+        return _acquire(k, lock, f"{prefix}_lock_irq", take)
 
-    def lock_bh(k: Host, lock: int) -> None:
+    def lock_bh(k: Host, lock: int) -> int | Guest:
         k.context.local_bh_disable()
         k.context.preempt_disable()
-        _acquire(k, lock, f"{prefix}_lock_bh", take)
+        return _acquire(k, lock, f"{prefix}_lock_bh", take)
 
     def trylock(k: Host, lock: int) -> int:
         k.context.preempt_disable()
         if take(k, lock):
+            k.tasks.acquired(lock, "spinlock")
             return 1
         k.context.preempt_enable()
         return 0
@@ -151,6 +167,7 @@ def _raw_spin_trylock_bh(k: Host, lock: int) -> int:
     k.context.local_bh_disable()
     k.context.preempt_disable()
     if _try_spin(k, lock):
+        k.tasks.acquired(lock, "spinlock")
         return 1
     k.context.preempt_enable()
     k.context.local_bh_enable()
@@ -158,10 +175,10 @@ def _raw_spin_trylock_bh(k: Host, lock: int) -> int:
 
 
 @export(LOCKS)
-def _raw_write_lock_nested(k: Host, lock: int, subclass: int) -> None:
+def _raw_write_lock_nested(k: Host, lock: int, subclass: int) -> int | Guest:
     """``void _raw_write_lock_nested(rwlock_t *lock, int subclass)``
 
     kernel/locking/spinlock.c, 6.1. The subclass is for lockdep.
     """
     k.context.preempt_disable()
-    _acquire(k, lock, "_raw_write_lock_nested", _try_write)
+    return _acquire(k, lock, "_raw_write_lock_nested", _try_write)

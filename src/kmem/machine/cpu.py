@@ -233,7 +233,9 @@ class Cpu:
 
     def _put_back(self, now: tuple[int, ...]) -> str:
         """Undo that the code changed control registers to *now*; what it changed, in words."""
+        gs_base = self.gs_base
         self._baseline.restore()
+        self.engine.set_reg(x86.GS_BASE, gs_base)
         self.flush_tlb()
         both = zip(x86.CONTROL, self._control, now, strict=True)
         what = [f"{name} from {old:#x} to {new:#x}" for name, old, new in both if old != new]
@@ -338,9 +340,10 @@ class Cpu:
         self._accept()
 
     def set_gs_base(self, gs_base: int) -> None:
-        """Use the per-cpu area at *gs_base*."""
+        """Use the per-cpu area at *gs_base*. Allowed at any time: from a hook, for the code that follows."""
         self.engine.set_reg(x86.GS_BASE, gs_base)
-        self._accept()
+        at = list(x86.CONTROL).index("gs base")
+        self._control = (*self._control[:at], gs_base, *self._control[at + 1 :])
 
     def save(self, into: Context | None = None) -> Context:
         """Copy all registers, control and vector registers included; for one of several virtual CPUs."""

@@ -115,6 +115,17 @@ class Meter:
         self._limit = self._counter[0] = limit if outer is None else min(limit, outer)
         return outer
 
+    def allow(self, budget: int) -> None:
+        """From a hook: leave the running code *budget* instructions."""
+        change = min(budget, _UNLIMITED) * BYTES_PER_INSTRUCTION - self._counter[0]
+        self._counter[0] += change
+        self._limit += change
+
+    def shorten(self, budget: int) -> None:
+        """From a hook: leave the running code at most *budget* instructions."""
+        if budget * BYTES_PER_INSTRUCTION < self._counter[0]:
+            self.allow(budget)
+
     def end(self, outer: int | None) -> None:
         """Stop counting; the run around this one goes on with what it has left."""
         used = self._limit - self._left()

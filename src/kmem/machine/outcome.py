@@ -39,7 +39,14 @@ class Stopped:
     regs: Regs
 
 
-Outcome = Returned | Faulted | OutOfBudget | Stopped
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A trap handler asks to go on with *regs*: the end of an interrupt."""
+
+    regs: Regs
+
+
+Outcome = Returned | Faulted | OutOfBudget | Stopped | Resumed
 
 
 class EndRun(Exception):

@@ -73,7 +73,7 @@ Handler = Callable[[Mailbox], "int | Generator[Any, Any, int | None] | None"]
 class _Frame:
     """A generator that waits: for function *index*, called with *saved*, the first eight words of its mailbox."""
 
-    generator: Generator[Any, Any, int | None]
+    generator: Generator[Any, Any, int | None] | None
     index: int
     saved: bytes
     token: int = 0
@@ -103,6 +103,8 @@ class Traps:
         self._frames: dict[int, _Frame] = {}
         self._tokens = 0
         self._index = 0
+        self.resuming: Callable[[], None] = lambda: None
+        self._mailboxes: dict[int, tuple[Mailbox, Mailbox, Mailbox]] = {}
         self.use_mailbox(mailbox_phys)
         cpu.suspend = self._suspend
         cpu.meter.uninterruptible(common_addr, len(self.code))
@@ -112,10 +114,12 @@ class Traps:
 
     def use_mailbox(self, phys: int) -> None:
         """Serve the CPU whose mailbox is at physical *phys*."""
-        words = (ctypes.c_uint64 * trapcode.MAILBOX_WORDS).from_address(self._cpu.ram.base + phys)
-        self._bytes = memoryview(words).cast("B")
-        self._head = self._bytes[:_SAVED]
-        self.words: Mailbox = self._bytes.cast("Q")
+        found = self._mailboxes.get(phys)
+        if found is None:
+            words = (ctypes.c_uint64 * trapcode.MAILBOX_WORDS).from_address(self._cpu.ram.base + phys)
+            raw = memoryview(words).cast("B")
+            found = self._mailboxes[phys] = raw, raw[:_SAVED], raw.cast("Q")
+        self._bytes, self._head, self.words = found
 
     def add(self, handler: Handler, stub_addr: int, *, exact: bool = False) -> bytes:
         """Let *handler* serve calls of the function at *stub_addr*; returns the 16 bytes to put there.
@@ -139,6 +143,24 @@ class Traps:
         """Forget the functions that were added since *mark*; nobody can call them any more."""
         del self._table[mark:], self._stubs[mark:]
         self._exact = {index for index in self._exact if index < mark}
+
+    def unsaveable(self) -> list[tuple[int, str]]:
+        """Stack pointer and stub of the generators that wait for guest code: `mark_frames` cannot keep those."""
+        return [(f.rsp, f"{self._stubs[f.index]:#x}") for f in self._frames.values() if not f.switched]
+
+    def mark_frames(self) -> tuple[int, tuple[tuple[int, int, bytes], ...]]:
+        """The generators whose tasks wait to be switched to, for `rewind_frames`."""
+        return self._tokens, tuple((f.token, f.index, f.saved) for f in self._frames.values())
+
+    def rewind_frames(self, mark: tuple[int, tuple[tuple[int, int, bytes], ...]]) -> None:
+        """Let exactly the generators of *mark* wait again. Each is called anew, with the same arguments, when its task
+        runs; `resuming` is called just before, so that its first sleep can be made to end at once.
+        """
+        for frame in self._frames.values():
+            if frame.generator is not None:
+                frame.generator.close()
+        self._tokens, frames = mark if mark else (self._tokens, ())
+        self._frames = {token: _Frame(None, index, saved, token, True) for token, index, saved in frames}
 
     def on_thread_return(self, handler: Handler) -> None:
         """Let *handler* serve the return of a thread's function. It finds the value in word `trapcode.RESULT`, and must
@@ -190,13 +212,28 @@ class Traps:
         frame = self._frames.get(words[TOKEN])
         if frame is None:
             raise _forged(self._cpu)
+        if frame.generator is None:
+            return self._again(frame)
         value = None if frame.switched else words[RESULT]
         self._head[:] = frame.saved
         self._index = frame.index
         return self._advance(frame, value)
 
+    def _again(self, frame: _Frame) -> int:
+        """Call a function anew in which a task slept when the machine was saved."""
+        self._head[:] = frame.saved
+        self._index = frame.index
+        self.resuming()
+        result: Any = self._table[frame.index](self.words)
+        if result.__class__ is not GeneratorType:
+            del self._frames[frame.token]
+            return int(result or 0) & MASK
+        frame.generator = result
+        return self._advance(frame, None)
+
     def _advance(self, frame: _Frame, value: int | None) -> int:
         """Run a generator up to its next yield and do what it asks for; its value when it is done."""
+        assert frame.generator is not None
         try:
             request = frame.generator.send(value)
         except BaseException as end:
@@ -227,7 +264,8 @@ class Traps:
             self._cpu.pend(Stopped("idle", self.registers()))
         if not request.save_at:
             del self._frames[frame.token]
-            frame.generator.close()
+            if frame.generator is not None:
+                frame.generator.close()
 
     def _fail(self, error: BaseException) -> None:
         """End the run: what a handler raised must not be lost in the emulator."""
@@ -271,7 +309,8 @@ class Traps:
         waiting = [frame for frame in self._frames.values() if low <= frame.rsp < high]
         for frame in reversed(waiting):
             del self._frames[frame.token]
-            frame.generator.close()
+            if frame.generator is not None:
+                frame.generator.close()
         return len(waiting)
 
     def _suspend(self) -> Callable[[], None]:
