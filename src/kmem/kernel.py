@@ -113,7 +113,7 @@ class Kernel:
         self.context = CpuContext(direct, self.gs_base + self.percpu("__preempt_count"), self._flags, self._set_flags)
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
         self.mm.moment = self._moment
-        self.mm.view.kdata.current_task = self._percpu("current_task")
+        self.mm.view.kdata.current_task = self.percpu("current_task")
         self._diagnose.booted = True
         self.mm.oom_reap, self.mm.migrate_user_page = self._oom_reap, self._migrate_user_page
         self.mm.warn = lambda where, message: self.warn_at(places.place(where, self.release.name), message)
