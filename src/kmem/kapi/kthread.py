@@ -42,7 +42,6 @@ def create(k: Host, fn: int, data: int, name: str) -> int:
         return -ENOMEM
     o = k.sched.offsets
     k.mem.set_u32(task + o.state, TASK_UNINTERRUPTIBLE)
-    k.sched.enlist(task)
     return task
 
 

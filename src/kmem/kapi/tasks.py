@@ -5,11 +5,12 @@ a machine that is saved while threads sleep.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kmem.errors import UsageError
 from kmem.kapi.host import Stuck
 from kmem.lib.cstruct import u64
+from kmem.mm.mm_types import KDATA_ADDRESS, kdata
 from kmem.sched import core, deadlock
 from kmem.sched import layout as at
 from kmem.sched.core import Scheduler
@@ -34,6 +35,7 @@ class Tasks:
         bases = [u64(k.mm.view.per_cpu_offset(cpu)) for cpu in range(k.nr_cpus)]
         self._current = [base + k.percpu("current_task") for base in bases]
         self._count = [base + k.percpu("__preempt_count") for base in bases]
+        self.task_list = KDATA_ADDRESS + kdata.field("tasks").offset
         self.sched = Scheduler(self, k.boot_config.seed)
         self.held: dict[int, tuple[int, int, str]] = {}
         """Locks that are held: task, return address of the call and kind by address. For reports only."""
@@ -152,6 +154,11 @@ class Tasks:
         if not self.sched.died:
             deadlock.report(self.k, self.sched, self.held, waiting)
         raise Stuck("deadlock")
+
+    def stuck(self, kind: str, message: str, address: int) -> NoReturn:
+        """Record a finding and end the run."""
+        self.k.finding(kind, message, address=address)
+        raise Stuck(message)
 
     def acquired(self, lock: int, kind: str) -> None:
         """The running task has taken *lock*."""

@@ -59,6 +59,8 @@ class Host(Protocol):
     layout: Layout
     clock: Clock
     nr_cpus: int
+    task_list: int
+    """Head of the list of all tasks."""
 
     @property
     def interrupt_return(self) -> int:
@@ -124,13 +126,13 @@ class Scheduler:
         lists.init(mem, self.block + at.SLEEPERS)
         lists.init(mem, self.block + at.TIMERS)
         lists.init(mem, self.block + at.HRTIMERS)
-        lists.init(mem, self.block + at.TASKS)
         lists.init(mem, self.block + at.ZOMBIES)
         current = mem.u64(k.current_slot(0))
         self.adopt(current)
         for cpu in range(k.nr_cpus):
             lists.init(mem, self._cpu_at(cpu) + at.QUEUE)
             idle = k.new_kthread(f"swapper/{cpu}", k.address_of("kmem_idle"), cpu)
+            lists.remove(mem, idle + o.tasks)
             mem.set_u32(idle + o.flags, mem.u32(idle + o.flags) | at.PF_IDLE | at.PF_NO_SETAFFINITY)
             mem.set_u32(idle + o.pid, 0)
             mem.set_u32(idle + o.state, at.TASK_RUNNING)
@@ -146,8 +148,6 @@ class Scheduler:
         mem.set_u32(task + o.cpu, 0)
         mem.set_u32(task + o.on_cpu, 1)
         mem.set_u32(task + o.on_rq, 1)
-        if not lists.linked(mem, task + o.tasks):
-            lists.insert_before(mem, task + o.tasks, self.block + at.TASKS)
 
     def rewound(self) -> None:
         """RAM was rolled back."""
@@ -156,10 +156,6 @@ class Scheduler:
             self.block = 0
         self.idling = self.died = self.resuming = False
         self.until = FOREVER
-
-    def enlist(self, task: int) -> None:
-        """*task* is one of the machine's."""
-        lists.insert_before(self._mem, task + self.offsets.tasks, self.block + at.TASKS)
 
     def delist(self, task: int) -> None:
         """*task* is none of the machine's any more."""
@@ -219,10 +215,12 @@ class Scheduler:
         self._mem.set_u32(task + self.offsets.state, state)
 
     def tasks(self) -> Iterator[int]:
-        """All tasks but the idle ones."""
+        """All tasks that have a stack, but the idle ones."""
         if self.on:
-            for link in lists.entries(self._mem, self.block + at.TASKS):
-                yield link - self.offsets.tasks
+            o = self.offsets
+            for link in lists.entries(self._mem, self._k.task_list):
+                if self._mem.u64(link - o.tasks + o.stack):
+                    yield link - o.tasks
 
     def kind(self, task: int) -> int:
         """What *task* waits for, as one of the numbers of `KINDS`."""
@@ -268,6 +266,10 @@ class Scheduler:
         cpu = self._k.executor.cpu
         if cpu.depth == 1:
             cpu.meter.shorten(self.slice())
+
+    def changed(self) -> None:
+        """There is a new event, which may be the next one."""
+        self._wake_machine()
 
     def next_event(self) -> int:
         """When the next sleep or timer ends; `FOREVER` if none will."""
@@ -480,6 +482,11 @@ class Scheduler:
         if self._mem.u32(self.block + at.SPINNERS):
             self._wake_machine()
 
+    def wait_for_change(self, kind: int, word: int) -> Gen:
+        """As `spin`, in process context too: what is waited for is of *kind*."""
+        yield from self.spin(word)
+        return 0
+
     def hop(self) -> Gen:
         """Let the other CPUs execute something."""
         yield from self._leave(self.current)
@@ -642,8 +649,6 @@ class Scheduler:
             if lists.linked(mem, task + o.queued):
                 lists.remove(mem, task + o.queued)
             self._set_current(0, task)
-        if not lists.linked(mem, task + o.tasks):
-            lists.insert_before(mem, task + o.tasks, self.block + at.TASKS)
         record = self.record(task)
         if lists.linked(mem, record + at.SLEEPER):
             lists.remove(mem, record + at.SLEEPER)

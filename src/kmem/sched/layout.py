@@ -1,7 +1,7 @@
 """Where the scheduler keeps what it knows, in simulated RAM.
 
 In the kernel's own fields: ``task_struct`` (``__state``, ``on_rq``, ``on_cpu``, ``stack``, ``thread.sp``, the CPU in
-``thread_info``), ``current_task`` and ``__preempt_count`` of each CPU, the list ``init_task.tasks``. In private
+``thread_info``), ``current_task`` and ``__preempt_count`` of each CPU. In private
 structures: the *block* (``kmem_sched``, one for the machine) and a *record* for each task, at the top of its kernel
 stack, where a real one has room for the user's registers.
 """
@@ -37,20 +37,24 @@ KTHREAD_FLAGS, KTHREAD_FN, KTHREAD_DATA, KTHREAD_RESULT, KTHREAD_CPU = 192, 200,
 WORKER = 240
 """What a kworker executes now: work, function, queue, and the works that it must do next."""
 WORKER_WORK, WORKER_FUNC, WORKER_QUEUE, WORKER_NEXT, WORKER_POOL = 240, 248, 256, 264, 280
+RCU_HEAD = 336
+"""A ``struct rcu_head`` for a task that waits for a grace period."""
+CALL_NEXT, CALL_FUNC, CALL_INFO, CALL_CPUS = 352, 360, 368, 376
+"""A function that other CPUs call for this task, and how many have not done it yet."""
 TASK = 320
 """The task whose record this is."""
 
 # The block.
 SEED, STARTED, SLEEPERS, TIMERS, HRTIMERS = 0, 8, 16, 32, 48
-TASKS = 64
-"""Head of the list of all tasks, where the release's ``init_task`` is not modelled."""
 ZOMBIES = 80
 """Head of the list of threads that have ended and whose stacks are to be freed, linked by ``tasks``."""
 SPINNERS = 96
 """How many CPUs spin."""
-CPUS, CPU_SIZE = 128, 64
+CPUS, CPU_SIZE = 128, 128
 QUEUE, IDLE, IRQ_PENDING, SOFTIRQ_PENDING, TASKLETS, TASKLETS_HI = 0, 16, 24, 28, 32, 40
 """For each CPU: tasks that wait for it, its idle task, interrupts and softirqs that wait, lists of tasklets."""
+RUNNING_TIMER, RUNNING_HRTIMER, IRQ_WORKS, CALLS, NEEDS_QS = 48, 56, 64, 72, 80
+"""The timers whose functions run, what waits for an interrupt to call it, and whether a grace period waits for it."""
 BLOCK_SIZE = CPUS + 64 * CPU_SIZE
 
 # struct pt_regs, as the entry code stores it: the registers of a task that was interrupted.
