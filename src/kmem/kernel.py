@@ -229,8 +229,9 @@ class Kernel:
         """
         self.drain()
         self.mm.ram.rollback()
-        mark, ns, modules, names, self.tainted, warned, state, symbols, live, *more = self._saved
-        shadow, executor, traps, tasks = more
+        mark, ns, modules, names, self.tainted, warned, state, symbols, live, shadow, executor, traps, tasks = (
+            self._saved
+        )
         self.log.rewind(mark)
         self.clock.set(ns)
         self.loader.loaded = {module.name: module for module, _ in modules}
