@@ -89,6 +89,13 @@ def find_module(options: RunOptions) -> Path:
 
 def run_module(options: RunOptions) -> RunResult:
     """Do all of it. Raises KmemError for what cannot be run at all; what the module does wrong is in the result."""
+    result = _run_once(options)
+    if options.check == "full" and not options.fail_each:
+        _same_again(result, _run_once(replace(options, proc_dir="", core="")))
+    return result
+
+
+def _run_once(options: RunOptions) -> RunResult:
     from kmem.modules.image import read_module
 
     clock = _Stopwatch()
@@ -110,20 +117,18 @@ def run_module(options: RunOptions) -> RunResult:
     ) as kernel:
         kernel.fill_page_cache(options.page_cache)
         clock.lap("boot")
-        result = _run(kernel, image, path, options, clock)
-    if options.check == "full" and not options.fail_each and result.verdict != "unsupported":
-        _same_again(result, run_module(replace(options, check="none", proc_dir="", core="")))
-    return result
+        return _run(kernel, image, path, options, clock)
 
 
 def _same_again(first: RunResult, second: RunResult) -> None:
-    """T2 and T5 of ``--check full``: the same module on a second machine leads to the same events, memory and log, and
-    that it was checked changes nothing. InvariantViolated says what differs.
+    """T2 and T5 of ``--check full``: the same module on a second machine leads to the same events, memory, log and
+    findings. InvariantViolated says what differs.
     """
     same = {
         "T2: the memory": first.hashes["ram"] == second.hashes["ram"],
         "T5: the events": first.hashes["events"] == second.hashes["events"],
         "T5: the log": first.dmesg == second.dmesg,
+        "T5: the findings": (first.verdict, first.findings) == (second.verdict, second.findings),
     }
     for what, equal in same.items():
         if not equal:

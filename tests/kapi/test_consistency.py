@@ -155,6 +155,7 @@ def test_a_run_that_does_not_repeat_itself_is_reported() -> None:
         replace(first, hashes={**first.hashes, "ram": "0"}),
         replace(first, hashes={**first.hashes, "events": "0"}),
         replace(first, dmesg=first.dmesg[:-1]),
+        replace(first, verdict="findings"),
     ):
         with pytest.raises(InvariantViolated, match=r"came out different \(T[25]\)"):
             _same_again(first, changed)
