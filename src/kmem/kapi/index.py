@@ -6,6 +6,23 @@ Looking a symbol up imports only the file that declares it.
 from __future__ import annotations
 
 NAMES = {
+    "acpi": """
+acpi_acquire_global_lock acpi_bus_generate_netlink_event acpi_bus_get_ejd acpi_bus_register_early_device
+acpi_check_dsm acpi_check_region acpi_check_resource_conflict acpi_dev_found acpi_dev_get_first_match_dev
+acpi_dev_get_next_match_dev acpi_dev_hid_uid_match acpi_dev_present acpi_device_get_match_data acpi_disable_event
+acpi_disable_gpe acpi_disabled acpi_enable_event acpi_enable_gpe acpi_evaluate_dsm acpi_evaluate_integer
+acpi_evaluate_object acpi_evaluate_object_typed acpi_evaluate_ost acpi_evaluate_reference acpi_execute_simple_method
+acpi_fetch_acpi_dev acpi_find_child_by_adr acpi_find_child_device acpi_gbl_FADT acpi_get_acpi_dev
+acpi_get_current_resources acpi_get_data acpi_get_devices acpi_get_event_resources acpi_get_first_physical_node
+acpi_get_handle acpi_get_irq_routing_table acpi_get_name acpi_get_next_object acpi_get_object_info acpi_get_parent
+acpi_get_pci_dev acpi_get_physical_device_location acpi_get_sleep_type_data acpi_get_table acpi_get_type
+acpi_has_method acpi_install_address_space_handler acpi_install_fixed_event_handler acpi_install_gpe_handler
+acpi_install_notify_handler acpi_install_table_handler acpi_kobj acpi_match_device acpi_match_device_ids
+acpi_match_platform_list acpi_os_wait_events_complete acpi_put_table acpi_release_global_lock
+acpi_remove_address_space_handler acpi_remove_fixed_event_handler acpi_remove_gpe_handler acpi_remove_notify_handler
+acpi_remove_table_handler acpi_resources_are_enforced acpi_root_dir acpi_scan_lock_acquire acpi_scan_lock_release
+acpi_update_all_gpes acpi_walk_namespace acpi_walk_resources is_acpi_data_node is_acpi_device_node
+""",
     "address": """
 __default_kernel_pte_mask __supported_pte_mask __virt_addr_valid cachemode2protval lookup_address pgprot_writecombine
 pgprot_writethrough
@@ -20,25 +37,70 @@ bitmap_release_region bitmap_to_arr32 bitmap_zalloc bitmap_zalloc_node
     "bitmap_text": """
 bitmap_parse bitmap_parselist bitmap_print_bitmask_to_buf bitmap_print_list_to_buf
 """,
+    "blkdev": """
+__register_blkdev unregister_blkdev
+""",
     "bus": """
 bus_find_device bus_for_each_dev bus_for_each_drv bus_register bus_register_notifier bus_rescan_devices bus_unregister
 bus_unregister_notifier device_attach device_bind_driver device_driver_attach device_release_driver device_reprobe
 driver_attach driver_find driver_find_device driver_for_each_device driver_register driver_unregister
 """,
     "checksum": """
-byte_rev_table crc32_be crc32_le crc_ccitt crc_ccitt_false crc_ccitt_false_table crc_ccitt_table
+__crc32c_le __crc32c_le_shift byte_rev_table crc32_be crc32_le crc32_le_shift crc_ccitt crc_ccitt_false
+crc_ccitt_false_table crc_ccitt_table
+""",
+    "chrdev": """
+__register_chrdev __unregister_chrdev alloc_chrdev_region cdev_add cdev_alloc cdev_default_release cdev_del
+cdev_device_add cdev_device_del cdev_dynamic_release cdev_init cdev_set_parent ktype_cdev_default ktype_cdev_dynamic
+misc_class misc_class.name misc_deregister misc_register register_chrdev_region unregister_chrdev_region
 """,
     "classes": """
 __class_create __class_register class_compat_register class_compat_unregister class_create class_create_release
 class_destroy class_find_device class_for_each_device class_interface_register class_interface_unregister
 class_register class_unregister
 """,
+    "cmdline": """
+get_option get_options
+""",
+    "cpu": """
+__cpuhp_remove_state __cpuhp_remove_state_cpuslocked __cpuhp_setup_state __cpuhp_setup_state_cpuslocked
+__cpuhp_state_add_instance __cpuhp_state_remove_instance cpu_has_xfeatures cpuhp_dynamic cpuhp_steps irq_fpu_usable
+kernel_fpu_begin_mask kernel_fpu_end msrs_alloc msrs_free x86_match_cpu xfeature_name.0 xfeature_name.1
+xfeature_name.10 xfeature_name.11 xfeature_name.2 xfeature_name.3 xfeature_name.4 xfeature_name.5 xfeature_name.6
+xfeature_name.7 xfeature_name.8 xfeature_name.9
+""",
     "cpumask": """
 __cpu_active_mask __cpu_dying_mask __cpu_online_mask __cpu_possible_mask __cpu_present_mask __num_online_cpus
-cpu_all_bits cpu_bit_bitmap cpumask_local_spread cpumask_next_wrap nr_cpu_ids
+cpu_all_bits cpu_bit_bitmap cpu_hotplug_disable cpu_hotplug_enable cpumask_local_spread cpumask_next_wrap nr_cpu_ids
+""",
+    "crypto": """
+crypto_alloc_acomp crypto_alloc_aead crypto_alloc_ahash crypto_alloc_akcipher crypto_alloc_base crypto_alloc_kpp
+crypto_alloc_rng crypto_alloc_shash crypto_alloc_skcipher crypto_alloc_sync_skcipher crypto_destroy_tfm
+crypto_has_ahash crypto_has_alg crypto_has_kpp crypto_has_shash crypto_has_skcipher crypto_init_queue
+crypto_lookup_template crypto_register_acomp crypto_register_acomps crypto_register_aead crypto_register_aeads
+crypto_register_ahash crypto_register_ahashes crypto_register_akcipher crypto_register_alg crypto_register_algs
+crypto_register_kpp crypto_register_rng crypto_register_rngs crypto_register_scomp crypto_register_scomps
+crypto_register_shash crypto_register_shashes crypto_register_skcipher crypto_register_skciphers
+crypto_register_template crypto_register_templates crypto_unregister_acomp crypto_unregister_acomps
+crypto_unregister_aead crypto_unregister_aeads crypto_unregister_ahash crypto_unregister_ahashes
+crypto_unregister_akcipher crypto_unregister_alg crypto_unregister_algs crypto_unregister_kpp crypto_unregister_rng
+crypto_unregister_rngs crypto_unregister_scomp crypto_unregister_scomps crypto_unregister_shash
+crypto_unregister_shashes crypto_unregister_skcipher crypto_unregister_skciphers crypto_unregister_template
+crypto_unregister_templates
+""",
+    "crypto_lib": """
+__crypto_memneq __crypto_xor async_schedule_node chacha_block_generic hchacha_block_generic
 """,
     "ctype": """
 _ctype
+""",
+    "debugfs": """
+debugfs_create_atomic_t debugfs_create_automount debugfs_create_blob debugfs_create_bool debugfs_create_devm_seqfile
+debugfs_create_dir debugfs_create_file debugfs_create_file_size debugfs_create_file_unsafe debugfs_create_regset32
+debugfs_create_size_t debugfs_create_str debugfs_create_symlink debugfs_create_u16 debugfs_create_u32
+debugfs_create_u32_array debugfs_create_u64 debugfs_create_u8 debugfs_create_ulong debugfs_create_x16
+debugfs_create_x32 debugfs_create_x64 debugfs_create_x8 debugfs_initialized debugfs_lookup debugfs_lookup_and_remove
+debugfs_remove debugfs_rename
 """,
     "delay": """
 __const_udelay __delay __ndelay __udelay cpu_khz loops_per_jiffy tsc_khz
@@ -57,12 +119,12 @@ __devm_release_region __devm_request_region devm_ioremap devm_ioremap_release de
 devm_ioremap_wc devm_iounmap devm_memremap devm_memremap_release devm_memunmap devm_region_release
 """,
     "devres": """
-__devm_alloc_percpu __devres_alloc_node devm_action_release devm_add_action devm_free_pages devm_free_percpu
-devm_get_free_pages devm_kasprintf devm_kfree devm_kmalloc devm_kmalloc_release devm_kmemdup devm_krealloc
-devm_kstrdup devm_kstrdup_const devm_kvasprintf devm_pages_release devm_percpu_release devm_release_action
-devm_remove_action devres_add devres_close_group devres_destroy devres_find devres_for_each_res devres_free devres_get
-devres_names devres_open_group devres_release devres_release_group devres_remove devres_remove_group
-group_close_release group_open_release
+__devm_add_action __devm_alloc_percpu __devres_alloc_node devm_action_release devm_add_action devm_free_pages
+devm_free_percpu devm_get_free_pages devm_kasprintf devm_kfree devm_kmalloc devm_kmalloc_release devm_kmemdup
+devm_krealloc devm_kstrdup devm_kstrdup_const devm_kvasprintf devm_pages_release devm_percpu_release
+devm_release_action devm_remove_action devres_add devres_close_group devres_destroy devres_find devres_for_each_res
+devres_free devres_get devres_names devres_open_group devres_release devres_release_group devres_remove
+devres_remove_group group_close_release group_open_release
 """,
     "dma": """
 dma_alloc_attrs dma_alloc_pages dma_free_attrs dma_free_pages dma_get_merge_boundary dma_get_required_mask
@@ -73,6 +135,11 @@ dmam_alloc_attrs dmam_free_coherent dmam_release
 """,
     "dmapool": """
 dma_pool_alloc dma_pool_create dma_pool_destroy dma_pool_free dmam_pool_create dmam_pool_destroy dmam_pool_release
+""",
+    "dmi": """
+dmi_check_system dmi_find_device dmi_first_match dmi_get_bios_year dmi_get_date dmi_get_system_info dmi_ident.1
+dmi_ident.18 dmi_ident.19 dmi_ident.2 dmi_ident.20 dmi_ident.3 dmi_ident.4 dmi_ident.6 dmi_ident.7 dmi_ident.8
+dmi_match dmi_memdev_name dmi_name_in_vendors dmi_walk
 """,
     "drivers": """
 __auxiliary_driver_register __cxl_driver_register __dax_driver_register __serdev_device_driver_register
@@ -85,6 +152,9 @@ pnp_bus_type.name pnp_register_card_driver pnp_register_driver pnp_unregister_ca
 serdev_bus_type serdev_bus_type.name serio_bus serio_bus.name serio_unregister_driver spi_bus_type spi_bus_type.name
 spi_mem_driver_register_with_owner spi_mem_driver_unregister
 """,
+    "filesystem": """
+__register_nls load_nls register_filesystem unload_nls unregister_filesystem unregister_nls
+""",
     "find_bit": """
 __find_nth_bit _find_first_and_bit _find_first_bit _find_first_zero_bit _find_last_bit _find_next_and_bit
 _find_next_andnot_bit _find_next_bit _find_next_zero_bit find_next_clump8
@@ -93,7 +163,11 @@ _find_next_andnot_bit _find_next_bit _find_next_zero_bit find_next_clump8
 devm_gen_pool_create devm_gen_pool_release gen_pool_add_owner gen_pool_alloc_algo_owner gen_pool_avail
 gen_pool_best_fit gen_pool_create gen_pool_destroy gen_pool_dma_alloc gen_pool_dma_alloc_algo gen_pool_dma_zalloc
 gen_pool_first_fit gen_pool_first_fit_align gen_pool_first_fit_order_align gen_pool_fixed_alloc
-gen_pool_for_each_chunk gen_pool_free_owner gen_pool_has_addr gen_pool_set_algo gen_pool_size gen_pool_virt_to_phys
+gen_pool_for_each_chunk gen_pool_free_owner gen_pool_get gen_pool_has_addr gen_pool_set_algo gen_pool_size
+gen_pool_virt_to_phys
+""",
+    "glob": """
+glob_match
 """,
     "gup": """
 get_user_pages get_user_pages_fast get_user_pages_remote get_user_pages_unlocked pin_user_pages pin_user_pages_fast
@@ -102,6 +176,21 @@ unpin_user_pages_dirty_lock
 """,
     "hexdump": """
 bin2hex hex2bin hex_asc hex_asc_upper hex_dump_to_buffer hex_to_bin print_hex_dump
+""",
+    "hsiphash": """
+__hsiphash_unaligned __siphash_unaligned hsiphash_1u32 hsiphash_2u32 hsiphash_3u32 hsiphash_4u32 siphash_1u32
+siphash_1u64 siphash_2u64 siphash_3u32 siphash_3u64 siphash_4u64
+""",
+    "ida": """
+ida_alloc_range ida_destroy ida_free
+""",
+    "idr": """
+idr_alloc idr_alloc_cyclic idr_alloc_u32 idr_destroy idr_find idr_for_each idr_get_next idr_get_next_ul idr_preload
+idr_remove idr_replace radix_tree_delete radix_tree_delete_item radix_tree_gang_lookup radix_tree_insert
+radix_tree_lookup radix_tree_preload
+""",
+    "interval_tree": """
+interval_tree_insert interval_tree_iter_first interval_tree_iter_next interval_tree_remove
 """,
     "iomem": """
 ioread16 ioread16_rep ioread16be ioread32 ioread32_rep ioread32be ioread8 ioread8_rep ioremap ioremap_cache
@@ -125,15 +214,34 @@ kmem_kthread_stopped kthread_bind kthread_complete_and_exit kthread_create_on_cp
 kthread_freezable_should_stop kthread_func kthread_park kthread_parkme kthread_should_park kthread_should_stop
 kthread_stop kthread_unpark
 """,
+    "kunit": """
+__kunit_add_resource kunit_cleanup kunit_current kunit_destroy_resource kunit_do_failed_assertion kunit_init_test
+kunit_kfree kunit_kmalloc_array kunit_kmalloc_array_free kunit_log_append kunit_remove_resource kunit_try_catch_throw
+""",
+    "kunit_assert": """
+kunit_binary_assert_format kunit_binary_ptr_assert_format kunit_binary_str_assert_format kunit_fail_assert_format
+kunit_ptr_not_err_assert_format kunit_unary_assert_format
+""",
+    "led": """
+led_trigger_register led_trigger_register_simple led_trigger_unregister led_trigger_unregister_simple
+""",
+    "linear_ranges": """
+linear_range_get_max_value linear_range_get_selector_high linear_range_get_selector_low
+linear_range_get_selector_low_array linear_range_get_selector_within linear_range_get_value
+linear_range_get_value_array linear_range_values_in_range linear_range_values_in_range_array
+""",
     "list": """
 __list_add_valid __list_add_valid_or_report __list_del_entry_valid __list_del_entry_valid_or_report
 """,
+    "list_sort": """
+list_sort
+""",
     "math": """
-gcd get_option int_pow int_sqrt iter_div_u64_rem lcm lcm_not_zero memparse rational_best_approximation
+gcd int_pow int_sqrt iter_div_u64_rem lcm lcm_not_zero memparse rational_best_approximation
 """,
     "memory": """
-remap_pfn_range vm_get_page_prot vm_insert_page vm_iomap_memory vm_map_pages vm_map_pages_zero vmf_insert_pfn
-vmf_insert_pfn_prot zap_vma_ptes
+remap_pfn_range remap_vmalloc_range vm_get_page_prot vm_insert_page vm_iomap_memory vm_map_pages vm_map_pages_zero
+vmf_insert_pfn vmf_insert_pfn_prot zap_vma_ptes
 """,
     "mempool": """
 mempool_alloc mempool_alloc_pages mempool_alloc_slab mempool_create mempool_create_node mempool_destroy mempool_exit
@@ -146,9 +254,21 @@ __mmdrop find_vma find_vma_intersection get_task_mm mmput vm_brk vm_brk_flags vm
     "module": """
 __module_get __request_module module_layout module_put module_refcount try_module_get
 """,
+    "more_parts": """
+__list_lru_init __put_cred brioctl_set firmware_request_nowarn inet_frags_fini inet_frags_init ipv6_mod_enabled
+key_create_or_update list_lru_destroy neigh_table_clear neigh_table_init nf_register_net_hook nf_register_net_hooks
+nf_register_queue_handler nf_unregister_net_hook nf_unregister_net_hooks nf_unregister_queue_handler
+prepare_kernel_cred register_btf_id_dtor_kfuncs register_btf_kfunc_id_set register_fib_notifier release_firmware
+request_firmware request_firmware_direct request_firmware_nowait sock_diag_register_inet_compat
+sock_diag_unregister_inet_compat synchronize_net tty_termios_encode_baud_rate unregister_fib_notifier vlan_ioctl_set
+xfrm_if_register_cb xfrm_if_unregister_cb xfrm_input_register_afinfo xfrm_input_unregister_afinfo
+""",
     "mutex": """
 __mutex_init atomic_dec_and_mutex_lock mutex_is_locked mutex_lock mutex_lock_interruptible mutex_lock_io
 mutex_lock_killable mutex_trylock mutex_unlock
+""",
+    "namehash": """
+full_name_hash hashlen_string
 """,
     "net_registers": """
 __rtnl_link_register __rtnl_link_unregister dev_add_offload dev_add_pack dev_remove_offload dev_remove_pack
@@ -161,6 +281,11 @@ tcp_register_congestion_control tcp_register_ulp tcp_unregister_congestion_contr
 unregister_tcf_proto_ops xfrm4_protocol_deregister xfrm4_protocol_register xfrm6_protocol_deregister
 xfrm6_protocol_register xfrm_policy_register_afinfo xfrm_policy_unregister_afinfo xfrm_register_km xfrm_register_type
 xfrm_register_type_offload xfrm_unregister_km xfrm_unregister_type xfrm_unregister_type_offload
+""",
+    "netdev": """
+alloc_etherdev_mqs alloc_netdev_mqs ether_setup free_netdev netdev_eth_name netdev_index netif_carrier_off
+netif_carrier_on register_netdev register_netdevice unregister_netdev unregister_netdevice_many
+unregister_netdevice_queue
 """,
     "notifier": """
 atomic_notifier_call_chain atomic_notifier_chain_register atomic_notifier_chain_unregister
@@ -192,15 +317,15 @@ unregister_oom_notifier unregister_pm_notifier unregister_reboot_notifier unregi
 unregister_switchdev_notifier unregister_vmap_purge_notifier unregister_vt_notifier
 """,
     "page_frag": """
-__page_frag_cache_drain page_frag_alloc_align page_frag_free
+__page_frag_alloc_align __page_frag_cache_drain page_frag_alloc_align page_frag_free
 """,
     "pages": """
 __alloc_pages __alloc_pages_bulk __folio_alloc __folio_put __free_pages __get_free_pages alloc_contig_range
-alloc_pages alloc_pages_exact empty_zero_page folio_alloc free_contig_range free_pages free_pages_exact
-get_free_pages_noprof get_zeroed_page is_free_buddy_page put_pages_list split_page zero_pfn
+alloc_pages alloc_pages_bulk_noprof alloc_pages_exact empty_zero_page folio_alloc free_contig_range free_pages
+free_pages_exact get_free_pages_noprof get_zeroed_page is_free_buddy_page put_pages_list split_page zero_pfn
 """,
     "panic": """
-__stack_chk_fail __warn_printk dump_stack fortify_panic panic panic_timeout
+__stack_chk_fail __warn_printk add_taint dump_stack fortify_panic panic panic_timeout
 """,
     "param_array": """
 param_array_element param_array_free param_array_get param_array_set
@@ -215,12 +340,39 @@ param_set_bool_enable_only param_set_byte param_set_charp param_set_copystring p
 param_set_invbool param_set_long param_set_short param_set_uint param_set_uint_minmax param_set_ullong param_set_ulong
 param_set_ushort param_value
 """,
+    "parts": """
+__netlink_kernel_create __rtnl_register_many __rtnl_unregister_many alloc_memory_type anon_transport_class_register
+anon_transport_class_unregister bdi_alloc bdi_put bdi_register bdi_set_max_ratio bdi_unregister cn_add_callback
+cn_del_callback cxl_bus_drain d_prune_aliases destroy_memory_type devm_hwrng_register devm_hwrng_unregister
+dmaengine_get dmaengine_put drm_firmware_drivers_only edac_device_alloc_ctl_info edac_get_owner
+edac_mc_add_mc_with_groups edac_mc_alloc edac_mc_del_mc edac_mc_free edac_pci_alloc_ctl_info
+ethtool_set_ethtool_phy_ops find_mci_by_dev hv_is_hibernation_supported hv_is_hyperv_initialized
+hv_is_isolation_supported hwrng_register hwrng_unregister key_alloc key_invalidate key_link key_put key_revoke
+key_unlink keyring_alloc l3mdev_table_lookup_register l3mdev_table_lookup_unregister led_classdev_register_ext
+led_classdev_resume led_classdev_suspend led_classdev_unregister led_set_brightness led_trigger_blink
+led_trigger_blink_oneshot led_trigger_event ledtrig_mtd_activity n_tty_inherit_ops netlink_kernel_release
+power_supply_changed power_supply_put register_syscore_ops rtnl_register_module rtnl_unregister rtnl_unregister_all
+sched_set_fifo sched_set_fifo_low sched_set_normal set_user_nice shrink_dcache_parent shrink_dcache_sb
+trace_array_destroy trace_array_get_by_name trace_array_init_printk trace_array_put trace_array_set_clr_event
+transport_class_register transport_class_unregister unregister_syscore_ops wait_for_device_probe
+zlib_deflate_workspacesize zlib_inflate_workspacesize
+""",
+    "pci": """
+__pci_register_driver pci_bus_match pci_bus_type pci_bus_type.name pci_clear_master pci_dev_get pci_dev_present
+pci_dev_put pci_device_probe pci_device_remove pci_disable_device pci_enable_device pci_enable_device_mem pci_find_bus
+pci_find_capability pci_find_ext_capability pci_find_next_bus pci_get_class pci_get_device pci_get_domain_bus_and_slot
+pci_get_slot pci_get_subsys pci_iomap pci_ioremap_bar pci_iounmap pci_match_id pci_next_slot pci_read_config_byte
+pci_read_config_dword pci_read_config_word pci_reenable_device pci_release_dev pci_release_region pci_release_regions
+pci_release_selected_regions pci_request_region pci_request_regions pci_request_selected_regions pci_root_bus
+pci_select_bars pci_set_master pci_unregister_driver pci_write_config_byte pci_write_config_dword
+pci_write_config_word
+""",
     "percpu": """
 __alloc_percpu __alloc_percpu_gfp free_percpu
 """,
     "pernet": """
-net_exit_list net_generic_ids register_pernet_device register_pernet_subsys unregister_pernet_device
-unregister_pernet_subsys
+init_net net_exit_list net_generic_ids register_pernet_device register_pernet_subsys tcf_register_action
+tcf_unregister_action unregister_pernet_device unregister_pernet_subsys
 """,
     "platform": """
 __platform_create_bundle __platform_driver_probe __platform_driver_register __platform_register_drivers
@@ -235,6 +387,12 @@ __local_bh_enable_ip _local_bh_enable
 """,
     "printk": """
 __dynamic_pr_debug _printk console_printk no_hash_pointers oops_in_progress vprintk vprintk_default vprintk_emit
+""",
+    "procfs": """
+_proc_mkdir proc_create proc_create_data proc_create_mount_point proc_create_net_data proc_create_net_data_write
+proc_create_net_single proc_create_net_single_write proc_create_seq_private proc_create_single_data proc_mkdir
+proc_mkdir_data proc_mkdir_mode proc_remove proc_set_size proc_set_user proc_symlink remove_proc_entry
+remove_proc_subtree
 """,
     "random": """
 __get_random_u32_below get_random_bytes get_random_u16 get_random_u32 get_random_u64 get_random_u8 prandom_bytes_state
@@ -257,17 +415,22 @@ refcount_dec_and_mutex_lock refcount_dec_if_one refcount_dec_not_one refcount_wa
     "registers": """
 __register_binfmt attribute_container_register attribute_container_unregister cpufreq_register_governor
 cpufreq_unregister_governor elv_register elv_unregister gpiod_add_lookup_table gpiod_remove_lookup_table
-input_register_handler input_unregister_handler led_trigger_register led_trigger_unregister nfs42_ssc_register
-nfs42_ssc_unregister nfs_ssc_register nfs_ssc_unregister register_acpi_bus_type register_key_type
-register_quota_format textsearch_register textsearch_unregister tty_register_ldisc tty_unregister_ldisc
-unregister_acpi_bus_type unregister_binfmt unregister_key_type unregister_quota_format zpool_register_driver
-zpool_unregister_driver
+input_register_handler input_unregister_handler nfs42_ssc_register nfs42_ssc_unregister nfs_ssc_register
+nfs_ssc_unregister register_acpi_bus_type register_key_type register_quota_format textsearch_register
+textsearch_unregister tty_register_ldisc tty_unregister_ldisc unregister_acpi_bus_type unregister_binfmt
+unregister_key_type unregister_quota_format zpool_register_driver zpool_unregister_driver
 """,
     "registry": """
 kmem_registry
 """,
     "resource": """
 __release_region __request_region memremap memunmap page_is_ram region_intersects release_resource request_resource
+""",
+    "rtnl": """
+genl_ids genl_register_family genl_unregister_family proto_register proto_unregister register_net_sysctl
+register_net_sysctl_sz register_sysctl register_sysctl_sz register_sysctl_table rtnl_held rtnl_is_locked rtnl_lock
+rtnl_lock_killable rtnl_trylock rtnl_unlock sock_register sock_unregister unregister_net_sysctl_table
+unregister_sysctl_table
 """,
     "rwsem": """
 __init_rwsem down_read down_read_interruptible down_read_killable down_read_trylock down_write down_write_killable
@@ -292,7 +455,7 @@ __kmalloc __kmalloc_cache_node_noprof __kmalloc_cache_noprof __kmalloc_large_nod
 __kmalloc_node __kmalloc_node_track_caller kfree kfree_const kfree_sensitive kmalloc_large kmalloc_large_node
 kmalloc_node_trace kmalloc_size_roundup kmalloc_trace kmem_cache_alloc kmem_cache_alloc_bulk kmem_cache_alloc_lru
 kmem_cache_alloc_node kmem_cache_create kmem_cache_create_usercopy kmem_cache_destroy kmem_cache_free
-kmem_cache_free_bulk kmem_cache_shrink kmem_cache_size kmem_dump_obj krealloc ksize mem_dump_obj
+kmem_cache_free_bulk kmem_cache_shrink kmem_cache_size kmem_dump_obj krealloc ksize mem_dump_obj validate_slab_cache
 """,
     "slab_buckets": """
 __fortify_panic __kmalloc_node_noprof __kmalloc_node_track_caller_noprof __kmem_cache_create_args
@@ -315,6 +478,10 @@ sysfs_emit_at vscnprintf vsnprintf vsprintf
 """,
     "sscanf": """
 sscanf vsscanf
+""",
+    "static_key": """
+static_key_count static_key_disable static_key_disable_cpuslocked static_key_enable static_key_enable_cpuslocked
+static_key_slow_dec static_key_slow_inc
 """,
     "string": """
 memchr memchr_inv memcmp memscan sized_strscpy strcasecmp strcat strchr strchrnul strcmp strcpy strcspn strlcat
@@ -363,6 +530,10 @@ schedule_timeout_uninterruptible usleep_range_state
     "topology": """
 __node_distance kmem_node_cpumasks node_states node_to_cpumask_map nr_online_nodes
 """,
+    "tty": """
+__tty_alloc_driver tty_driver_kref_put tty_register_driver tty_std_termios tty_unregister_driver uart_register_driver
+uart_unregister_driver
+""",
     "uaccess": """
 __copy_user_nocache _copy_from_user _copy_to_user check_zeroed_user copy_from_kernel_nofault copy_from_user_nofault
 copy_to_user_nofault copy_user_enhanced_fast_string copy_user_generic_string copy_user_generic_unrolled
@@ -371,11 +542,20 @@ fault_in_readable fault_in_writeable strncpy_from_user strnlen_user
     "usercopy": """
 __check_object_size __copy_overflow
 """,
+    "userns": """
+fqdir_exit fqdir_init from_kgid from_kgid_munged from_kuid from_kuid_munged make_kgid make_kuid
+""",
     "util": """
-__memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup memdup_user memdup_user_nul strndup_user vmemdup_user
+__memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup kvmemdup memdup_user memdup_user_nul strndup_user
+vmemdup_user
 """,
     "uuid": """
 guid_gen guid_null guid_parse uuid_gen uuid_is_valid uuid_null uuid_parse
+""",
+    "vfs": """
+__d_drop current_time d_add d_alloc_name d_delete d_drop d_instantiate d_make_root dput drop_nlink empty_inode_ops
+generic_delete_inode get_next_ino get_tree_nodev get_tree_single ihold inc_nlink iput kill_anon_super
+kill_litter_super lockref_get new_inode set_nlink simple_pin_fs simple_release_fs vfs_next_ino
 """,
     "vmalloc": """
 __vcalloc __vmalloc __vmalloc_array is_vmalloc_addr is_vmalloc_or_module_addr kvfree kvfree_sensitive kvmalloc_node
@@ -392,19 +572,43 @@ wait_for_completion_interruptible wait_for_completion_interruptible_timeout wait
 wait_for_completion_io_timeout wait_for_completion_killable wait_for_completion_killable_timeout
 wait_for_completion_timeout wait_woken woken_wake_function
 """,
+    "workqueue": """
+__flush_workqueue alloc_workqueue cancel_delayed_work cancel_delayed_work_sync cancel_work cancel_work_sync
+delayed_work delayed_work_timer_fn destroy_workqueue drain_workqueue flush_delayed_work flush_work mod_delayed_work_on
+pending_work queue_delayed_work_on queue_work_node queue_work_on system_bh_highpri_wq system_bh_wq
+system_freezable_power_efficient_wq system_freezable_wq system_highpri_wq system_long_wq system_power_efficient_wq
+system_unbound_wq system_wq
+""",
     "x86": """
 __put_devmap_managed_page_refs boot_cpu_data devmap_managed_key hugetlb_optimize_vmemmap_key physical_mask pv_ops
 sme_me_mask static_key_initialized system_state
+""",
+    "xa_store": """
+radix_tree_node_cachep radix_tree_node_rcu_free
+""",
+    "xarray": """
+__xa_alloc __xa_alloc_cyclic __xa_clear_mark __xa_cmpxchg __xa_erase __xa_insert __xa_set_mark __xa_store
+xa_clear_mark xa_delete_node xa_destroy xa_erase xa_extract xa_find xa_find_after xa_get_mark xa_get_order xa_load
+xa_set_mark xa_store xa_store_range
+""",
+    "xas": """
+__xas_next __xas_prev xas_clear_mark xas_create_range xas_destroy xas_find xas_find_conflict xas_find_marked
+xas_get_mark xas_get_order xas_init_marks xas_load xas_nomem xas_pause xas_set_mark xas_split xas_split_alloc
+xas_store
 """,
 }
 """File: names declared in it."""
 
 PRIVATE_DATA = """
-device_ktype devres_names acpi_bus_type acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name
-coreboot_bus_type coreboot_bus_type.name cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name
-pcie_port_bus_type.name pnp_bus_type pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name
-spi_bus_type.name dynamic_kobj_release.ktype firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name
-kset_release.ktype mm_kobj.name kmem_chain_crypto_register_notifier kmem_chain_fb_register_client
+ktype_cdev_default ktype_cdev_dynamic misc_class misc_class.name cpuhp_dynamic cpuhp_steps xfeature_name.0
+xfeature_name.1 xfeature_name.10 xfeature_name.11 xfeature_name.2 xfeature_name.3 xfeature_name.4 xfeature_name.5
+xfeature_name.6 xfeature_name.7 xfeature_name.8 xfeature_name.9 device_ktype devres_names dmi_ident.1 dmi_ident.18
+dmi_ident.19 dmi_ident.2 dmi_ident.20 dmi_ident.3 dmi_ident.4 dmi_ident.6 dmi_ident.7 dmi_ident.8 acpi_bus_type
+acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name coreboot_bus_type coreboot_bus_type.name
+cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name pcie_port_bus_type.name pnp_bus_type
+pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name dynamic_kobj_release.ktype
+firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name kset_release.ktype mm_kobj.name kunit_current
+netdev_eth_name netdev_index kmem_chain_crypto_register_notifier kmem_chain_fb_register_client
 kmem_chain_mce_register_decode_chain kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier
 kmem_chain_register_acpi_notifier kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier
 kmem_chain_register_die_notifier kmem_chain_register_inet6addr_notifier
@@ -414,9 +618,10 @@ kmem_chain_register_memory_notifier kmem_chain_register_module_notifier kmem_cha
 kmem_chain_register_netevent_notifier kmem_chain_register_oom_notifier kmem_chain_register_pm_notifier
 kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notifier
 kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier kmem_chain_register_vt_notifier
-param_array_element kmalloced_params param_value net_exit_list net_generic_ids platform_bus_type.name
-platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs rcu_cblist kmem_registry kmem_sched
-shrink_control shrinker_list kmem_node_cpumasks
+param_array_element kmalloced_params param_value pci_bus_type.name pci_next_slot pci_root_bus net_exit_list
+net_generic_ids platform_bus_type.name platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs
+rcu_cblist kmem_registry genl_ids rtnl_held kmem_sched shrink_control shrinker_list kmem_node_cpumasks empty_inode_ops
+vfs_next_ino delayed_work pending_work radix_tree_node_cachep
 """
 """Variables of the model's own."""
 
