@@ -592,9 +592,8 @@ xa_clear_mark xa_delete_node xa_destroy xa_erase xa_extract xa_find xa_find_afte
 xa_set_mark xa_store xa_store_range
 """,
     "xas": """
-__xas_next __xas_prev xas_clear_mark xas_create_range xas_destroy xas_find xas_find_conflict xas_find_marked
-xas_get_mark xas_get_order xas_init_marks xas_load xas_nomem xas_pause xas_set_mark xas_split xas_split_alloc
-xas_store
+__xas_next __xas_prev xas_clear_mark xas_create_range xas_find xas_find_conflict xas_find_marked xas_get_mark
+xas_get_order xas_init_marks xas_load xas_nomem xas_pause xas_set_mark xas_split xas_split_alloc xas_store
 """,
 }
 """File: names declared in it."""

@@ -133,17 +133,6 @@ def xas_nomem(k: Host, xas: int, gfp: int) -> bool:
 
 
 @export(faithful)
-def xas_destroy(k: Host, xas: int) -> None:
-    """``void xas_destroy(struct xa_state *xas)``
-
-    lib/xarray.c, 6.1.
-    """
-    state = _read(k, xas)
-    xa_store.destroy(state)
-    state.write(xas)
-
-
-@export(faithful)
 def xas_split_alloc(k: Host, xas: int, entry: int, order: int, gfp: int) -> None:
     """``void xas_split_alloc(struct xa_state *xas, void *entry, unsigned int order, gfp_t gfp)``
 
