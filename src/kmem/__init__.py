@@ -8,7 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kmem.abi.gfp import GFP_ATOMIC, GFP_DMA, GFP_DMA32, GFP_KERNEL, GFP_NOFS, GFP_NOIO, GFP_NOWAIT, GFP_USER
+    from kmem.abi.gfp_by_name import (
+        GFP_ATOMIC,
+        GFP_DMA,
+        GFP_DMA32,
+        GFP_KERNEL,
+        GFP_NOFS,
+        GFP_NOIO,
+        GFP_NOWAIT,
+        GFP_USER,
+    )
     from kmem.kapi.executor import TaskDied
     from kmem.kapi.insmod import InitFailed, LoadedModule
     from kmem.kernel import Kernel, boot
@@ -37,4 +46,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'kmem' has no attribute {name!r}")
-    return getattr(import_module(_HOME.get(name, "kmem.abi.gfp")), name)
+    return getattr(import_module(_HOME.get(name, "kmem.abi.gfp_by_name")), name)

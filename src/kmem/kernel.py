@@ -18,6 +18,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kmem.abi.exports import export
+from kmem.abi.gfp_by_name import by_name, differs
 from kmem.abi.layout import layout
 from kmem.abi.release import release
 from kmem.kapi import kunit_slab
@@ -273,7 +274,8 @@ class Kernel:
         if name == "mm" or (name.startswith("__") and name.endswith("__")) or "mm" not in self.__dict__:
             raise AttributeError(name)
         if not name.startswith("_") and hasattr(self.mm, name):
-            return getattr(self.mm, name)
+            found = getattr(self.mm, name)
+            return by_name(found, self.release.name) if differs(self.release.name) and callable(found) else found
         from kmem.kapi.calls import call_of, old_name
 
         found = call_of(self, name)

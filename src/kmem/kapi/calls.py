@@ -3,16 +3,19 @@
 `kmem.mm.api.Mm` answers first; what it does not have is looked for among the exports here. Arguments are those of the C
 function. A ``str`` or ``bytes`` argument is a C string in memory of the kernel for as long as the call lasts; a ``str``
 for a parameter that is a name, which functions may keep the pointer of, stays, as a string literal of a driver would.
-Integers are addresses or numbers. Results are as the handler gives them: addresses unsigned, errors negative.
+Integers are addresses or numbers; ``kmem.GFP_ATOMIC`` and its like mean the same on every release (`abi.gfp_by_name`).
+Results are as the handler gives them: addresses unsigned, errors negative.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from kmem.abi.gfp import __GFP_DIRECT_RECLAIM
+from kmem.abi.gfp_by_name import by_name, resolve
 from kmem.abi.legacy import FUNCTIONS
 from kmem.kapi import calls_device
 from kmem.kapi.export import Export, lookup
@@ -32,7 +35,7 @@ def call_of(k: Kernel, name: str) -> Callable[..., Any] | None:
         return lambda *flags: _save(k, flag) if save else _restore(k, flag, *flags)
     inline = INLINES.get(name)
     if inline is not None:
-        return lambda *args: inline(k, *args)
+        return by_name(partial(inline, k), k.release.name)
     entry = lookup(name)
     if not isinstance(entry, Export) or entry.private:
         return None
@@ -72,7 +75,7 @@ def _call(k: Kernel, entry: Export, variadic: bool, args: tuple[Any, ...]) -> An
 
 def _argument(k: Kernel, arg: Any, parameter: str | None, texts: list[int]) -> Any:
     if not isinstance(arg, str | bytes):
-        return arg
+        return resolve(arg, k.release.name)
     if isinstance(arg, str) and parameter and parameter.endswith("name"):
         return k.mm.boot.string(arg)
     raw = (arg.encode() if isinstance(arg, str) else arg) + b"\0"
