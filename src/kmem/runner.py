@@ -199,7 +199,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
     init, ended, died = life.init, life.exit, life.died
     if watch:
         watch.check("at the end", trials=True)
-    clock.lap("exit")
+    clock.lap("exit" if "init" in clock.laps else "init")
     if not died and ended != "none":
         report_leaks(kernel, kernel.leaks.made)
     findings = [finding.to_json() for finding in kernel.findings]

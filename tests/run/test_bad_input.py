@@ -146,13 +146,13 @@ def test_a_function_that_kmem_does_not_have() -> None:
     ran = run(file)
     assert ran.status == 3
     headline = ran.out.splitlines()[1]
-    assert headline.startswith("unsupported: acpi_check_region was called 1 time, at unsupported_init+")
+    assert headline.startswith("unsupported: cper_next_record_id was called 1 time, at unsupported_init+")
     assert "unsupported.c:" in headline
-    assert "CONTRIBUTING.md" in headline
+    assert "docs/adding-an-export.md" in headline
     [call] = run(file, "--json").json["unsupported"]
-    assert (call["symbol"], call["count"], call["function"]) == ("acpi_check_region", 1, "unsupported_init")
+    assert (call["symbol"], call["count"], call["function"]) == ("cper_next_record_id", 1, "unsupported_init")
     assert Path(call["file"]).name == "unsupported.c"
-    assert "asking ACPI for a port" in run(file, "--json").dmesg
+    assert "asking for the number of an error record" in run(file, "--json").dmesg
 
 
 def test_an_init_that_refuses() -> None:

@@ -84,7 +84,15 @@ class Mm(Protocol):
     def krealloc(self, p: int, size: int, gfp: int) -> int: ...
     def kmalloc_large(self, size: int, gfp: int, node: int) -> int: ...
     def kmem_cache_create(
-        self, name: str, size: int, align: int, flags: int, ctor: int, useroffset: int = 0, usersize: int = 0
+        self,
+        name: str,
+        size: int,
+        align: int,
+        flags: int,
+        ctor: int,
+        useroffset: int = 0,
+        usersize: int = 0,
+        caller: int = 0,
     ) -> int: ...
     def kmem_cache_destroy(self, s: int) -> None: ...
     def kmem_cache_alloc(self, s: int, gfp: int, node: int = -1) -> int: ...

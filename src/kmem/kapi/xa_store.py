@@ -68,12 +68,12 @@ def _empty(k: Host, node: int) -> None:
 
 
 def _cache(k: Host) -> int:
-    """``radix_tree_node_cachep``, made when it is first needed."""
+    """``radix_tree_node_cachep``, made when it is first needed: the kernel's own, whoever needed it."""
     at = k.address_of("radix_tree_node_cachep")
     cache = k.mem.u64(at)
     if not cache:
         flags = 0x00020000 | 0x00040000  # SLAB_RECLAIM_ACCOUNT, SLAB_PANIC
-        cache = k.mm.kmem_cache_create("radix_tree_node", k.layout["xa_node"].size, 0, flags, 0)
+        cache = k.mm.kmem_cache_create("radix_tree_node", k.layout["xa_node"].size, 0, flags, 0, caller=at)
         k.mem.set_u64(at, cache)
     return cache
 

@@ -124,9 +124,10 @@ class Mm(VmapCalls, IomemCalls, Inlines, PageCalls, Provenance):
         ctor: int = 0,
         useroffset: int = 0,
         usersize: int = 0,
+        caller: int = 0,
     ) -> int:
         """``struct kmem_cache *kmem_cache_create_usercopy(…)``: the name is copied, as the kernel does."""
-        self._here(0, GFP_KERNEL)
+        self._here(caller, GFP_KERNEL)
         raw = name.encode() + b"\0"
         where = self.core.k_scratch(len(raw))
         if not where:

@@ -2,16 +2,16 @@
 /* unsupported - a module that calls a function that kernels export and kmem does not have. */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/acpi.h>
+#include <linux/cper.h>
 #include <linux/module.h>
 
 static int __init unsupported_init(void)
 {
-	int err;
+	u64 id;
 
-	pr_info("asking ACPI for a port\n");
-	err = acpi_check_region(0x378, 8, KBUILD_MODNAME);
-	pr_info("answer %d\n", err);
+	pr_info("asking for the number of an error record\n");
+	id = cper_next_record_id();
+	pr_info("answer %llu\n", id);
 	return 0;
 }
 
