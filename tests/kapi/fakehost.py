@@ -154,7 +154,15 @@ class FakeMm:
         return self.allocate(size, PAGE)
 
     def kmem_cache_create(
-        self, name: str, size: int, align: int, flags: int, ctor: int, useroffset: int = 0, usersize: int = 0
+        self,
+        name: str,
+        size: int,
+        align: int,
+        flags: int,
+        ctor: int,
+        useroffset: int = 0,
+        usersize: int = 0,
+        caller: int = 0,
     ) -> int:
         self._log("kmem_cache_create", name, size, align, flags, ctor, useroffset, usersize)
         return self.allocate(64)
