@@ -51,6 +51,7 @@ from kmem.sanitizers.kmemleak import Kmemleak
 from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
 
 if TYPE_CHECKING:
+    from kmem.kapi.openfile import OpenFile
     from kmem.kapi.pci_plug import PciDevice
 
 BOOT_NS = 1_000_000_000
@@ -87,6 +88,7 @@ class Kernel:
         self.findings = Findings()
         self.circumstances = self.reproduce = ""
         """What to say of every finding from now on: in words, and as options."""
+        self.open_files: list[OpenFile] = []
         self.unsupported: dict[str, int] = {}
         self.unsupported_at: dict[str, CallSite] = {}
         self.tainted = 0
@@ -246,6 +248,7 @@ class Kernel:
         self.leaks.rewind(live)
         if self.checks and shadow:
             self.checks.rewind(shadow)
+        self.open_files.clear()
         self.site.forget_sites()
         if self._executor is not executor:  # the stack and the code that the CPU needs are gone again
             self.close()
@@ -539,6 +542,14 @@ class Kernel:
         from kmem.kapi.pci_plug import plug
 
         return plug(self, vendor, device, bars, cls=cls, subsystem=subsystem, irq=irq)
+
+    def open(self, path: str | tuple[int, int], flags: int = 2, *, process: Process | None = None) -> OpenFile:
+        """Open the character device of a driver: *path* is ``/dev/NAME`` or (major, minor), *flags* those of open(2)
+        (O_RDWR). The program is *process*, or the task that loads modules. SystemCallFailed with the driver's errno.
+        """
+        from kmem.kapi.openfile import OpenFile
+
+        return OpenFile(self, path, flags, process)
 
     # processes
 

@@ -16,6 +16,7 @@ from kmem.errors import InputError, InvariantViolated, UnknownSymbol, UsageError
 if TYPE_CHECKING:
     from kmem.kernel import Kernel
     from kmem.modules.tree import ModuleTree
+    from kmem.sanitizers.allow import Allowance
     from kmem.sanitizers.kmemleak import Allocation
 
 
@@ -255,8 +256,8 @@ def _dependencies(kernel: Kernel, path: Path) -> dict[str, int | None]:
     return needed
 
 
-def report_leaks(kernel: Kernel, made: Sequence[Allocation]) -> None:
-    """One finding for each call site that left something of what was *made* behind."""
+def report_leaks(kernel: Kernel, made: Sequence[Allocation], allowed: Sequence[Allowance] = ()) -> None:
+    """One finding for each call site that left something of what was *made* behind, unless it is *allowed* to."""
     sites: dict[int, list[Allocation]] = defaultdict(list)
     for allocation in made:
         if not allocation.live:
@@ -264,6 +265,9 @@ def report_leaks(kernel: Kernel, made: Sequence[Allocation]) -> None:
         sites[allocation.event.call_site].append(allocation)
     for left in sites.values():
         first = left[0]
+        facts = first.site.facts() if first.site else {}
+        if any(allowance.covers(facts) for allowance in allowed):
+            continue
         size = sum(allocation.event.requested or allocation.event.allocated for allocation in left)
         what = f"{len(left)} allocations" if len(left) > 1 else "1 allocation"
         source = first.cache or first.region
@@ -271,7 +275,7 @@ def report_leaks(kernel: Kernel, made: Sequence[Allocation]) -> None:
             "leak",
             f"{what} of {size} bytes ({source}) never freed",
             address=first.address,
-            **(first.site.facts() if first.site else {}),
+            **facts,
         )
 
 

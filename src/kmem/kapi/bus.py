@@ -40,9 +40,9 @@ def _registered(k: Host, kind: str, owner: int) -> int:
     return 0
 
 
-def subsys_register(k: Host, kind: str, owner: int, caller: int) -> int:
-    """Make the ``struct subsys_private`` of a bus or class; 0 without memory."""
-    private = k.mm.kmalloc(k.layout["subsys_private"].size, GFP_KERNEL | __GFP_ZERO, -1, caller)
+def subsys_register(k: Host, kind: str, owner: int, caller: int, more: int = 0) -> int:
+    """Make the ``struct subsys_private`` of a bus or class, with *more* GFP flags; 0 without memory."""
+    private = k.mm.kmalloc(k.layout["subsys_private"].size, GFP_KERNEL | __GFP_ZERO | more, -1, caller)
     if not private:
         return 0
     put(k, "subsys_private", private, "bus" if kind == "bus_type" else "class", owner)

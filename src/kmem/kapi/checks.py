@@ -52,7 +52,10 @@ MOVE = frozenset(("krealloc", "krealloc_noprof", "kvrealloc", "kvrealloc_noprof"
 LEAVE = frozenset(("_copy_to_user", "copy_user_generic_unrolled", "copy_user_generic_string"))
 CHECKED = frozenset(
     f"kmem.kapi.{name}"
-    for name in ("string", "string_helpers", "sprintf", "uaccess", "usercopy", "hexdump", "kstrtox", "sscanf", "util")
+    for name in (
+        *("string", "string_helpers", "sprintf", "uaccess", "usercopy", "hexdump", "kstrtox", "sscanf", "util"),
+        "fileops",
+    )
 )
 """Where the exported functions are that work on memory which the caller names."""
 
@@ -131,6 +134,7 @@ class Checks:
             "kfree": self._kfree,
             "kfree_sensitive": self._kfree,
             "vfree": self._vfree,
+            "simple_read_from_buffer": self._simple_read,
             "_copy_from_user": lambda words: self.kernel_access(words[0], words[2], True),
         }
         self._native = native.Access()
@@ -342,6 +346,13 @@ class Checks:
             return result
 
         return served
+
+    def _simple_read(self, words: RawArgs) -> None:
+        """``simple_read_from_buffer()``: what of the buffer goes to user memory."""
+        position = self.k.mem.u64(words[2])
+        n = min(words[1], words[4] - position) if position < words[4] else 0
+        if n > 0:
+            self._leaving(words[3] + position, n)
 
     def _leaving(self, start: int, n: int) -> None:
         """*n* bytes at *start* go to user memory: may they be read, and were they all written?"""

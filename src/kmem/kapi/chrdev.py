@@ -1,17 +1,17 @@
 """Character device numbers and devices (fs/char_dev.c), 6.1, and misc devices (drivers/char/misc.c).
 
 What is registered is a list of ``struct char_device_struct`` in the model's own layout:
-{major, first minor, count, cdev}.
+{major, first minor, count, cdev, name}.
 """
 
 from __future__ import annotations
 
-from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
+from kmem.abi.gfp import __GFP_NOFAIL, __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import lists, registry
 from kmem.kapi.devicecore import create, device_add, device_del, device_destroy
 from kmem.kapi.errno import EBUSY, EINVAL, ENOMEM, is_err
 from kmem.kapi.export import data, export, faithful, simplified
-from kmem.kapi.fields import at, get, put
+from kmem.kapi.fields import at, get, put, text
 from kmem.kapi.host import Guest, Host, s32
 from kmem.kapi.kobject import kobject_get, kobject_init, kobject_put
 
@@ -22,7 +22,9 @@ TAKEN = frozenset((1, 4, 5, 7, 10, 13, 29, 128, 136, 254))
 """Majors that the kernel itself has."""
 MISC_MAJOR, MISC_DYNAMIC_MINOR, DYNAMIC_MINORS = 10, 255, 128
 _REGION = "chrdev_region"
-_NO_FS = simplified("no device node appears, and nothing opens it")
+NAME_AT, NAME_SIZE, REGION_SIZE = 24, 64, 104
+"""Of a region: its name, and its size, which is that of the kernel's struct."""
+_NO_FS = simplified("no device node appears; `Kernel.open` opens it by its name")
 
 
 def _regions(k: Host) -> list[tuple[int, int, int, int]]:
@@ -37,7 +39,15 @@ def _free_major(k: Host) -> int:
     return next((major for major in order if major not in used), -EBUSY)
 
 
-def _register(k: Host, major: int, minor: int, count: int) -> tuple[int, int]:
+def region_named(k: Host, name: bytes) -> int:
+    """The first device number of the region that was registered under *name*, as /proc/devices lists it; or -1."""
+    for region, major, minor, _ in _regions(k):
+        if k.mem.cstr(region + NAME_AT, NAME_SIZE) == name:
+            return major << MINORBITS | minor
+    return -1
+
+
+def _register(k: Host, major: int, minor: int, count: int, name: int) -> tuple[int, int]:
     """``__register_chrdev_region()``: the region (0 on failure), and its major or a negative errno."""
     if major >= MAJOR_MAX or count > MINORMASK + 1 - minor:
         return 0, -EINVAL
@@ -47,11 +57,12 @@ def _register(k: Host, major: int, minor: int, count: int) -> tuple[int, int]:
     for _, other, first, length in _regions(k):
         if other == major and first < minor + count and minor < first + length:
             return 0, -EBUSY
-    region = k.mm.kmalloc(24, GFP_KERNEL | __GFP_ZERO, -1, k.address_of("register_chrdev_region"))
+    region = k.mm.kmalloc(REGION_SIZE, GFP_KERNEL | __GFP_ZERO, -1, k.address_of("register_chrdev_region"))
     if not region or not registry.add(k, _REGION, region):
         return 0, -ENOMEM
     for number, value in enumerate((major, minor, count)):
         k.mem.set_u32(region + 4 * number, value)
+    k.mem.write(region + NAME_AT, text(k, name)[: NAME_SIZE - 1])
     return region, major
 
 
@@ -72,7 +83,7 @@ def register_chrdev_region(k: Host, first: int, count: int, name: int) -> int:
 
     fs/char_dev.c, 6.1. -EBUSY for numbers that are taken.
     """
-    return min(_register(k, first >> MINORBITS, first & MINORMASK, count)[1], 0)
+    return min(_register(k, first >> MINORBITS, first & MINORMASK, count, name)[1], 0)
 
 
 @export(faithful)
@@ -81,7 +92,7 @@ def alloc_chrdev_region(k: Host, dev: int, baseminor: int, count: int, name: int
 
     fs/char_dev.c, 6.1. The highest major that is free.
     """
-    major = _register(k, 0, baseminor, count)[1]
+    major = _register(k, 0, baseminor, count, name)[1]
     if major < 0:
         return major
     k.mem.set_u32(dev, major << MINORBITS | baseminor)
@@ -104,7 +115,7 @@ def __register_chrdev(k: Host, major: int, baseminor: int, count: int, name: int
 
     fs/char_dev.c, 6.1. The major, if it was to be chosen.
     """
-    region, got = _register(k, major, baseminor, count)
+    region, got = _register(k, major, baseminor, count, name)
     if got < 0:
         return got
     cdev = cdev_alloc(k)
@@ -260,14 +271,15 @@ data("misc_class", 8, doc="The class called misc, drivers/char/misc.c; made with
 
 
 def _misc_class(k: Host) -> int:
+    """The class of misc devices, which a real kernel makes when it boots: so it is always there."""
     from kmem.kapi.bus import subsys_register
 
     pointer = k.address_of("misc_class")
     if not k.mem.u64(pointer):
         own = k.address_of("misc_register")  # the kernel's own call: no module has to free it
-        cls = k.mm.kmalloc(k.layout["class"].size, GFP_KERNEL | __GFP_ZERO, -1, own)
+        cls = k.mm.kmalloc(k.layout["class"].size, GFP_KERNEL | __GFP_ZERO | __GFP_NOFAIL, -1, own)
         put(k, "class", cls, "name", k.address_of("misc_class.name"))
-        subsys_register(k, "class", cls, own)
+        subsys_register(k, "class", cls, own, __GFP_NOFAIL)
         k.mem.set_u64(pointer, cls)
     return k.mem.u64(pointer)
 

@@ -152,6 +152,11 @@ pnp_bus_type.name pnp_register_card_driver pnp_register_driver pnp_unregister_ca
 serdev_bus_type serdev_bus_type.name serio_bus serio_bus.name serio_unregister_driver spi_bus_type spi_bus_type.name
 spi_mem_driver_register_with_owner spi_mem_driver_unregister
 """,
+    "fileops": """
+default_llseek fixed_size_llseek generic_file_llseek generic_file_llseek_size memory_read_from_buffer no_llseek
+no_seek_end_llseek no_seek_end_llseek_size nonseekable_open noop_llseek simple_open simple_read_from_buffer
+simple_write_to_buffer stream_open
+""",
     "filesystem": """
 __register_nls load_nls register_filesystem unload_nls unregister_filesystem unregister_nls
 """,

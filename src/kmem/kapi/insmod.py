@@ -162,13 +162,13 @@ class Modules:
         module.init_done()
         return LoadedModule(self.k, module, result)
 
-    def run(self, function: int) -> int:
-        """Run a module's init or exit, and afterwards the RCU callbacks that it queued."""
+    def run(self, function: int, *args: int) -> int:
+        """Run a module's function, init or exit most often, and afterwards the RCU callbacks that it queued."""
         if self.k.symbols.placed("jiffies"):
             from kmem.kapi.timekeeping import update_jiffies
 
             update_jiffies(self.k)
-        value = self.k.executor.run(function)
+        value = self.k.executor.run(function, *args)
         if self.k.symbols.placed("rcu_cblist"):
             from kmem.kapi.rcu import drain
 

@@ -49,18 +49,18 @@ class SegmentationFault(KmemError):
         )
 
 
-class SystemCallFailed(KmemError):
+class SystemCallFailed(KmemError, OSError):
     """A system call returned an error; *errno* is positive."""
 
     slug = "system-call-failed"
     status = 1
 
     def __init__(self, call: str, error: int) -> None:
-        self.errno = -error
         super().__init__(
             f"{call} failed: {errname(-error) or error}",
             remedy="see the man page of the call; limits are those of Process.rlimit and of the machine's memory",
         )
+        self.errno = -error
 
 
 def aslr(seed: int, pid: int) -> Random:
