@@ -86,17 +86,10 @@ class OpenFile:
         if not self.file or not self.inode:
             self._drop()
             raise SystemCallFailed("open", -ENOMEM)
-        for struct, thing, values in (
-            ("inode", self.inode, {"i_mode": S_IFCHR | 0o600, "i_rdev": devt, "i_cdev": cdev, "i_count": 1}),
-            (
-                "file",
-                self.file,
-                {
-                    **{"f_inode": self.inode, "f_op": self._fops, "f_flags": flags, "f_mode": self._modes()},
-                    **{"f_count": 1, "private_data": private},
-                },
-            ),
-        ):
+        inode = {"i_mode": S_IFCHR | 0o600, "i_rdev": devt, "i_cdev": cdev, "i_count": 1}
+        file = {"f_inode": self.inode, "f_op": self._fops, "f_count": 1, "private_data": private}
+        file |= {"f_flags": flags, "f_mode": self._modes()}
+        for struct, thing, values in (("inode", self.inode, inode), ("file", self.file, file)):
             for member, value in values.items():
                 put(k, struct, thing, member, value)
         opener = self._operation("open")

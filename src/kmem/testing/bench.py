@@ -84,7 +84,7 @@ class Bench:
         """What the setting kmem_driver names, or the nearest directory above the test with a Kbuild."""
         named = self.item.config.getini("kmem_driver")
         if named:
-            return self.item.config.rootpath / named
+            return Path(self.item.config.rootpath, named)
         for directory in self.item.path.parents:
             for name in DRIVER:
                 if (directory / name).is_file() and "obj-m" in (directory / name).read_text():
@@ -186,7 +186,8 @@ class Bench:
 
     def circumstances(self) -> str:
         """Which allocation failed, in words."""
-        assert self.trying and self.failing
+        assert self.trying
+        assert self.failing
         event = self.failing.failed
         what = f"{event.kind} at {self.failing.site}" if event else "one of the kernel's own"
         after = " and all after it" if self.trying.lasting else ""

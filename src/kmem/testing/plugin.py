@@ -20,7 +20,7 @@ MARKERS = (
     "schedules(n): the test is run under n schedules of its tasks and interrupts",
     "allow_leak(site=, reason=): memory allocated at function, file or file:line may stay behind",
 )
-BENCH = pytest.StashKey["Bench"]()
+BENCH: pytest.StashKey[Bench] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

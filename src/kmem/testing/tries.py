@@ -48,4 +48,4 @@ def _run(item: pytest.Item) -> list[pytest.TestReport]:
 def judge(report: pytest.TestReport, error: BaseException) -> None:
     """Mark the report of a try that ended in the driver's saying no."""
     if isinstance(error, SystemCallFailed | InitFailed):
-        report.kmem_refused = True
+        report.__dict__["kmem_refused"] = True
