@@ -9,7 +9,6 @@ from kmem.kapi.host import Host
 from kmem.kapi.uaccess import _copy_from_user, _copy_to_user
 from kmem.kapi.usercopy import __check_object_size
 
-ESPIPE = 29
 SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE = range(5)
 MAX_LFS_FILESIZE = (1 << 63) - 1
 FMODE_READ, FMODE_WRITE, FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE = 1, 2, 4, 8, 0x10
@@ -50,15 +49,6 @@ def _seek(k: Host, file: int, offset: int, whence: int, maxsize: int, eof: int) 
             return -ENXIO
         offset = offset if whence == SEEK_DATA else eof
     return _setpos(k, file, offset, maxsize)
-
-
-@export(faithful)
-def no_llseek(k: Host, file: int, offset: int, whence: int) -> int:
-    """``loff_t no_llseek(struct file *file, loff_t offset, int whence)``
-
-    fs/read_write.c, 6.1. -ESPIPE.
-    """
-    return -ESPIPE
 
 
 @export(faithful)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 O_RDONLY, O_WRONLY, O_RDWR, O_NONBLOCK = 0, 1, 2, 0o4000
 O_ACCMODE = 3
-EBADF, ENOIOCTLCMD = 9, 515
+EBADF, ESPIPE, ENOIOCTLCMD = 9, 29, 515
 S_IFCHR = 0o020000
 CLEARED = GFP_KERNEL | __GFP_ZERO
 MAX_RW_COUNT = 0x7FFFF000
@@ -202,7 +202,7 @@ class OpenFile:
         self._open()
         fn = self._operation("llseek")
         if not fn or not get(self.k, "file", self.file, "f_mode") & mode.FMODE_LSEEK:
-            raise SystemCallFailed("lseek", -mode.ESPIPE)
+            raise SystemCallFailed("lseek", -ESPIPE)
         return _done("lseek", self._run(fn, self.file, offset & (1 << 64) - 1, whence))
 
     def poll(self) -> int:
