@@ -153,7 +153,7 @@ serdev_bus_type serdev_bus_type.name serio_bus serio_bus.name serio_unregister_d
 spi_mem_driver_register_with_owner spi_mem_driver_unregister
 """,
     "fileops": """
-default_llseek fixed_size_llseek generic_file_llseek generic_file_llseek_size memory_read_from_buffer no_llseek
+default_llseek fixed_size_llseek generic_file_llseek generic_file_llseek_size memory_read_from_buffer
 no_seek_end_llseek no_seek_end_llseek_size nonseekable_open noop_llseek simple_open simple_read_from_buffer
 simple_write_to_buffer stream_open
 """,
