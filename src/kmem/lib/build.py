@@ -210,6 +210,14 @@ def _target_machine() -> Any:
     )
 
 
+def _entries(registered: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
+    """The entries to compile: all of the core, or those that *models* define, and not what they import."""
+    wanted = {name: entry for name, entry in sorted(registered.items())}
+    if tuple(models) == MODEL:
+        return wanted
+    return {name: entry for name, entry in wanted.items() if entry[0].__module__ in models}
+
+
 def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     from llvmlite import ir
     from numba.core import types
@@ -221,6 +229,7 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     for name in models:
         importlib.import_module(name)
     tty = sys.stderr.isatty()
+    what = "the allocator core" if tuple(models) == MODEL else ", ".join(models)
     context = cpu_target.target_context
     library = context.codegen().create_library("kmem")
     module = library.create_ir_module("kmem_entries")
@@ -228,10 +237,11 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     i64 = ir.IntType(64)
     base = ir.GlobalVariable(module, i64, ptrtype.RAM_BASE)
     base.initializer = i64(0)
-    for number, (name, (function, count)) in enumerate(sorted(jit.ENTRIES.items()), 1):
+    entries = _entries(jit.ENTRIES, models)
+    for number, (name, (function, count)) in enumerate(entries.items(), 1):
         if tty:
             print(
-                f"\rcompiling the allocator core for {release}: {number}/{len(jit.ENTRIES)} {name:<32}",
+                f"\rcompiling {what} for {release}: {number}/{len(entries)} {name:<32}",
                 end="",
                 file=sys.stderr,
             )
@@ -263,13 +273,12 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
     library.add_ir_module(module)
     code = _target_machine().emit_object(_link(library))
     path.parent.mkdir(parents=True, exist_ok=True)
-    index = json.dumps({name: count for name, (_, count) in sorted(jit.ENTRIES.items())}).encode()
+    index = json.dumps({name: count for name, (_, count) in entries.items()}).encode()
     partial = path.with_suffix(f".{os.getpid()}")
     partial.write_bytes(len(index).to_bytes(8, "little") + index + code)
     partial.rename(path)
     seconds = time.monotonic() - started
-    what = f"{len(jit.ENTRIES)} entries, {len(code) // 1024} KiB, {seconds:.0f} s"
-    line = f"compiled the allocator core for {release}: {what}"
+    line = f"compiled {what} for {release}: {len(entries)} entries, {len(code) // 1024} KiB, {seconds:.0f} s"
     print(f"\r{line:<100}" if tty else line, file=sys.stderr)
 
 
@@ -315,14 +324,14 @@ class Loaded:
         return made
 
 
-_loaded: dict[str, Loaded] = {}
+_loaded: dict[tuple[str, tuple[str, ...]], Loaded] = {}
 
 
-def loaded(release: str) -> Loaded:
-    """The compiled model for *release*, loaded once a process."""
-    if release not in _loaded:
-        _loaded[release] = Loaded(release)
-    return _loaded[release]
+def loaded(release: str, models: tuple[str, ...] = MODEL) -> Loaded:
+    """The compiled model for *release*, or other compiled *models*, loaded once a process."""
+    if (release, models) not in _loaded:
+        _loaded[release, models] = Loaded(release, models)
+    return _loaded[release, models]
 
 
 def main(argv: list[str]) -> int:

@@ -1,0 +1,41 @@
+"""The compiled form of :mod:`kmem.lib.host`. Imported only where something is compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+I64 = ir.IntType(64)
+
+
+def _loader(bits: int) -> Any:
+    @intrinsic
+    def get(typingctx: Any, addr: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            value = builder.load(builder.inttoptr(args[0], ir.IntType(bits).as_pointer()), align=1)
+            return value if bits == 64 else builder.zext(value, I64)
+
+        return types.int64(types.int64), codegen
+
+    return get
+
+
+def _storer(bits: int) -> Any:
+    @intrinsic
+    def put(typingctx: Any, addr: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            narrow = ir.IntType(bits)
+            word = args[1] if bits == 64 else builder.trunc(args[1], narrow)
+            builder.store(word, builder.inttoptr(args[0], narrow.as_pointer()), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), codegen
+
+    return put
+
+
+get8, get16, get32, get64 = _loader(8), _loader(16), _loader(32), _loader(64)
+put8, put16, put32, put64 = _storer(8), _storer(16), _storer(32), _storer(64)

@@ -1,0 +1,68 @@
+"""The compiled readers, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from kmem.abi.release import MODEL as RELEASE
+from kmem.lib.jit import INTERPRETED
+from kmem.trace import scan as s
+from kmem.trace.schema import Array
+
+READERS = ("kmem.trace.scan", "kmem.trace.scan_text")
+_NOWHERE: Array = np.zeros(8192, np.uint8)
+
+
+@cache
+def reader(name: str) -> Callable[..., int]:
+    """The entry *name* of the readers."""
+    if INTERPRETED:
+        from kmem.lib.jit import ENTRIES
+        from kmem.trace import scan_text
+
+        assert scan_text.t_scan_text
+        function: Any = ENTRIES[name][0]
+        return lambda *args: int(function(None, *args))
+    from kmem.lib.build import loaded
+
+    compiled = loaded(RELEASE, READERS).function(name)
+    base = _NOWHERE.ctypes.data + len(_NOWHERE)
+    return lambda *args: int(compiled(base, *args))
+
+
+class Strings:
+    """A table of strings that compiled code fills. Number 0 is the empty one."""
+
+    def __init__(self, capacity: int = 1 << 14, room: int = 1 << 20) -> None:
+        self._bytes: Array = np.zeros(room, np.uint8)
+        self._entries: Array = np.zeros((capacity, 3), np.int64)
+        self._slots: Array = np.zeros(capacity * 4, np.uint32)
+        self._words: Array = np.zeros(s.TABLE_WORDS, np.int64)
+        self._words[s.T_BYTES], self._words[s.T_BYTES_CAPACITY] = self._bytes.ctypes.data, room
+        self._words[s.T_ENTRIES], self._words[s.T_CAPACITY] = self._entries.ctypes.data, capacity
+        self._words[s.T_SLOTS], self._words[s.T_MASK] = self._slots.ctypes.data, len(self._slots) - 1
+        self._words[s.T_COUNT] = 1
+        self.address = int(self._words.ctypes.data)
+        self.texts = [""]
+
+    @property
+    def dropped(self) -> int:
+        """How often a string was not kept because the table was full."""
+        return int(self._words[s.T_FULL])
+
+    def add(self, text: str) -> int:
+        """The number of *text*."""
+        raw = np.frombuffer(text.encode() + bytes(8), np.uint8)
+        intern = reader("t_intern")
+        return intern(self.address, raw.ctypes.data, len(raw) - 8)
+
+    def new(self) -> list[str]:
+        """The strings that came since the last call."""
+        begin, end = len(self.texts), int(self._words[s.T_COUNT])
+        for _, place, size in self._entries[begin:end].tolist():
+            self.texts.append(self._bytes[place : place + size].tobytes().decode(errors="replace"))
+        return self.texts[begin:]

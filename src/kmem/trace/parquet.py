@@ -1,0 +1,108 @@
+"""Parquet, with PyArrow where it is installed (the extra ``parquet``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kmem.errors import UsageError
+from kmem.trace.errors import TraceError
+from kmem.trace.schema import COLUMNS, KINDS, NUMBER, Array, Columns, Info, Recording
+
+EVENTS = 1 << 16
+_SHORT = {"time": "ts", "call_site": "site", "requested": "req", "allocated": "alloc", "task": "pid", "cache": "name"}
+"""Columns under the names that other recorders of kmem events give them; their ``ev`` counts these kinds."""
+_EV = (
+    *("kmalloc", "kfree", "kmem_cache_alloc", "kmem_cache_free", "mm_page_alloc", "mm_page_free"),
+    *("mm_page_free_batched", "mm_page_pcpu_drain", "mm_page_alloc_extfrag"),
+)
+
+
+def pyarrow() -> Any:
+    """The library, or UsageError."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UsageError("Parquet needs PyArrow", remedy="pip install 'kmem[parquet]'") from None
+    return pyarrow
+
+
+class ParquetRecording:
+    """A Parquet file of events, in the schema or with short names (``ts``, ``ptr``, ``site``, ``ev`` …)."""
+
+    def __init__(self, info: Info, path: Path, names: Path | None = None) -> None:
+        self.info, self._path, self._arrow = info, path, pyarrow()
+        try:
+            self._file = self._arrow.parquet.ParquetFile(path)
+            meta = self._file.schema_arrow.metadata or {}
+            self._columns = set(self._file.schema_arrow.names)
+            self._kept = json.loads(meta.get(b"kmem", b"{}"))
+        except (self._arrow.ArrowException, ValueError, OSError) as error:
+            raise TraceError(f"{path}: {error}", remedy="The file is no Parquet file that can be read.") from None
+        self._short = "ev" in self._columns
+        if not {"ts", "ptr", "ev"} <= self._columns and not {"time", "ptr", "kind"} <= self._columns:
+            raise TraceError(f"{path}: there are no columns time, ptr and kind", remedy="Is this a trace of events?")
+        if self._kept:
+            self.info.strings = [str(text) for text in self._kept.get("strings", [""])]
+            self.info.before, self.info.after = self._kept.get("before", {}), self._kept.get("after", {})
+            self.info.cpus, self.info.release = self._kept.get("cpus", 0), self._kept.get("release", "")
+        if names is not None:
+            self.info.strings = ["", *(str(name or "") for name in json.loads(names.read_text()))]
+        self.info.events = self._file.metadata.num_rows
+
+    def batches(self) -> Iterator[Columns]:
+        """The events, a row group at a time, in small batches."""
+        out = Columns(EVENTS)
+        kinds: Array = np.array([NUMBER[name] for name in _EV], np.uint8)
+        for batch in self._file.iter_batches(EVENTS):
+            got = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
+            out.n = batch.num_rows
+            for column in COLUMNS:
+                source = _SHORT.get(column.name, column.name) if self._short else column.name
+                if source in got:
+                    with np.errstate(all="ignore"):
+                        out.arrays[column.name][: out.n] = got[source]
+            if self._short:
+                self._lengthen(out, got, kinds)
+            if out.n and int(out["kind"].max()) >= len(KINDS):
+                raise TraceError(f"{self._path}: an event of no kind", remedy="The file is no trace of kmem events.")
+            if out.n:
+                self.info.cpus = max(self.info.cpus, int(out["cpu"].max()) + 1)
+            yield out
+
+    def _lengthen(self, out: Columns, got: dict[str, Array], kinds: Array) -> None:
+        """Short names: the number of a name counts from 0, the order of a page event is in ``req``."""
+        if out.n and int(got["ev"].max()) >= len(kinds):
+            raise TraceError(f"{self._path}: an event of no kind", remedy="The file is no trace of kmem events.")
+        out["kind"][:] = kinds[got["ev"]]
+        if "name" in got:
+            out["cache"][:] = np.maximum(got["name"].astype(np.int64) + 1, 0)
+        pages = got["ev"] >= 4
+        out["order"][:] = np.where(pages, got["req"], 0)
+        out["allocated"][:] = np.where(pages, 4096 << np.minimum(got["req"], 20).astype(np.int64), got["alloc"])
+        out["requested"][:] = np.where(pages, 0, got["req"])
+
+
+def save_parquet(recording: Recording, path: Path) -> int:
+    """Write *recording* as Parquet; how many events."""
+    arrow = pyarrow()
+    count, writer = 0, None
+    schema = arrow.schema([(c.name, arrow.from_numpy_dtype(np.dtype(c.dtype))) for c in COLUMNS])
+    for batch in recording.batches():
+        if writer is None:
+            writer = arrow.parquet.ParquetWriter(path, schema, compression="zstd")
+        arrays = [arrow.array(batch[c.name]) for c in COLUMNS]
+        writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+        count += batch.n
+    if writer is None:
+        writer = arrow.parquet.ParquetWriter(path, schema)
+    info = recording.info
+    kept = {name: getattr(info, name) for name in ("strings", "before", "after", "cpus", "release")}
+    writer.add_key_value_metadata({"kmem": json.dumps(kept)})
+    writer.close()
+    return count
