@@ -212,7 +212,7 @@ def _target_machine() -> Any:
 
 def _entries(registered: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
     """The entries to compile: all of the core, or those that *models* define, and not what they import."""
-    wanted = {name: entry for name, entry in sorted(registered.items())}
+    wanted = dict(sorted(registered.items()))
     if tuple(models) == MODEL:
         return wanted
     return {name: entry for name, entry in wanted.items() if entry[0].__module__ in models}
@@ -247,8 +247,8 @@ def _compile_locked(release: str, path: Path, models: Sequence[str]) -> None:
             )
         dispatcher = jit.jit(function)
         argtypes = (word,) * (count + 1)
-        dispatcher.compile(argtypes)  # type: ignore[attr-defined]
-        result = dispatcher.overloads[argtypes]  # type: ignore[attr-defined]
+        dispatcher.compile(argtypes)
+        result = dispatcher.overloads[argtypes]
         library.add_linking_library(result.library)
         wrapper = ir.Function(module, ir.FunctionType(i64, [i64] * (count + 1)), name=f"kmem_{name}")
         builder = ir.IRBuilder(wrapper.append_basic_block("entry"))

@@ -24,7 +24,7 @@ def reader(name: str) -> Callable[..., int]:
         from kmem.lib.jit import ENTRIES
         from kmem.trace import scan_text
 
-        assert scan_text.t_scan_text
+        assert scan_text.KEY_NAMES
         function: Any = ENTRIES[name][0]
         return lambda *args: int(function(None, *args))
     from kmem.lib.build import loaded

@@ -39,16 +39,12 @@ def _file(path: Path, head: bytes) -> Recording:
         read_states(path.parent, info)
         names = path.parent / "names.json"
         return ParquetRecording(info, path, names if names.is_file() else None)
-    if head.startswith(b"\x17\x08Dtracing"):
-        from kmem.trace.tracedat import open_tracedat
-
-        return open_tracedat(path, info)
     if text.is_text(head):
         read_states(path.parent, info)
-        names = {}
+        flags: dict[str, int] = {}
         for format in _formats(path.parent):
-            names = names or format.gfp_names()
-        return text.TextRecording(info, path, names)
+            flags = flags or format.gfp_names()
+        return text.TextRecording(info, path, flags)
     raise TraceError(f"{path}: this is no trace that is known", remedy=f"A trace is {KNOWN}.")
 
 
@@ -78,7 +74,8 @@ def _directory(path: Path) -> Recording:
         found = []
         for page in pages:
             number = re.search(r"(\d+)", page.stem)
-            found.append((int(number[1]) if number else 0, open(page, "rb", buffering=0), page.stat().st_size))
+            file = open(page, "rb", buffering=0)  # noqa: SIM115  the reader closes it
+            found.append((int(number[1]) if number else 0, file, page.stat().st_size))
         return found
 
     return PageRecording(info, formats, layout, streams)

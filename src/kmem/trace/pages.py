@@ -61,6 +61,7 @@ class PageScanner:
 
     def __init__(self, formats: Sequence[Format], layout: PageLayout, cpu: int, strings: Strings) -> None:
         self._kind_of: Array = np.zeros(1 << 16, np.uint8)
+        self._strings = strings  # the state has its address
         known = [f for f in formats if OLD_NAMES.get(f.name, f.name) in NUMBER]
         if not known or len(known) > 250:
             raise TraceError("none of the formats is of a kmem event", remedy="Copy events/kmem/*/format, too.")
@@ -99,7 +100,7 @@ class _Stream:
     def __init__(self, file: BinaryIO, size: int, scanner: PageScanner, page: int) -> None:
         self._file, self._left, self.scanner = file, size, scanner
         self._buffer: Array = np.zeros(max(CHUNK // page, 1) * page + 64, np.uint8)
-        self._view = memoryview(self._buffer)[: len(self._buffer) - 64]
+        self._view = memoryview(self._buffer.data)[: len(self._buffer) - 64]
         self.torn = 0
         self._page = page
 

@@ -39,7 +39,7 @@ class ParquetRecording:
         self.info, self._path, self._arrow = info, path, pyarrow()
         try:
             self._file = self._arrow.parquet.ParquetFile(path)
-            meta = self._file.schema_arrow.metadata or {}
+            meta = self._file.metadata.metadata or {}
             self._columns = set(self._file.schema_arrow.names)
             self._kept = json.loads(meta.get(b"kmem", b"{}"))
         except (self._arrow.ArrowException, ValueError, OSError) as error:
@@ -76,16 +76,16 @@ class ParquetRecording:
             yield out
 
     def _lengthen(self, out: Columns, got: dict[str, Array], kinds: Array) -> None:
-        """Short names: the number of a name counts from 0, the order of a page event is in ``req``."""
+        """Short names: the number of a name counts from 0, the order of a page event is in ``alloc``."""
         if out.n and int(got["ev"].max()) >= len(kinds):
             raise TraceError(f"{self._path}: an event of no kind", remedy="The file is no trace of kmem events.")
         out["kind"][:] = kinds[got["ev"]]
         if "name" in got:
             out["cache"][:] = np.maximum(got["name"].astype(np.int64) + 1, 0)
         pages = got["ev"] >= 4
-        out["order"][:] = np.where(pages, got["req"], 0)
-        out["allocated"][:] = np.where(pages, 4096 << np.minimum(got["req"], 20).astype(np.int64), got["alloc"])
-        out["requested"][:] = np.where(pages, 0, got["req"])
+        order = np.minimum(got["alloc"], 20).astype(np.int64)
+        out["order"][:] = np.where(pages, order, 0)
+        out["allocated"][:] = np.where(pages, 4096 << order, got["alloc"])
 
 
 def save_parquet(recording: Recording, path: Path) -> int:

@@ -51,8 +51,10 @@ SPACE, HASHMARK, OPEN, CLOSE, COLON, DOT, EQUALS, PAREN, NEWLINE, SLASH, MINUS =
     *(32, 35, 91, 93, 58, 46, 61, 40, 10, 47, 45),
 )
 NO_CPU = -1
-KEY_NAMES = ("call_site", "ptr", "bytes_req", "bytes_alloc", "gfp_flags", "node", "name", "pfn", "order")
-KEY_NAMES += ("alloc_order", "fallback_order")
+KEY_NAMES = (
+    *("call_site", "ptr", "bytes_req", "bytes_alloc", "gfp_flags", "node", "name", "pfn", "order"),
+    *("alloc_order", "fallback_order"),
+)
 K_SITE, K_PTR, K_REQUESTED, K_ALLOCATED, K_GFP, K_NODE, K_NAME, K_PFN, K_ORDER, K_ALLOC_ORDER, K_FALLBACK = range(1, 12)
 PAGE_KIND = 64
 """Set in the kind of an event of which the order says how much it is about."""
@@ -135,14 +137,23 @@ def lost_events(p: int, end: int) -> int:
 
 
 @always_inline
-def processor(p: int, end: int) -> int:
-    """Where the ``[`` of the processor's number is, or *end*."""
+def after_digit(begin: int, p: int) -> bool:
+    """Whether what is before the spaces before *p* is a digit, of a PID."""
+    while p > begin and get8(p - 1) == SPACE:
+        p -= 1
+    return p > begin and digit(get8(p - 1))
+
+
+@always_inline
+def processor(begin: int, end: int) -> int:
+    """Where the ``[`` of the processor's number is, or *end*. A task's name may have brackets, too."""
+    p = begin + 1
     while p < end:
         if get8(p) == OPEN and get8(p - 1) == SPACE:
             q = p + 1
             while q < end and digit(get8(q)):
                 q += 1
-            if q > p + 1 and q < end and get8(q) == CLOSE:
+            if q > p + 1 and q < end and get8(q) == CLOSE and after_digit(begin, p):
                 return p
         p += 1
     return end
@@ -235,7 +246,7 @@ def put_value(state: int, n: int, key: int, p: int, end: int) -> bool:
         put16(at(columns, C_NODE) + 2 * n, decimal(p, end))
     elif key == K_NAME:
         put32(at(columns, C_CACHE) + 4 * n, intern(at(state, STRINGS), p, end - p))
-    elif key == K_ORDER or key == K_ALLOC_ORDER:
+    elif key in (K_ORDER, K_ALLOC_ORDER):
         put8(at(columns, C_ORDER) + n, decimal(p, end) & 63)
     elif key == K_FALLBACK:
         put64(at(columns, C_REQUESTED) + 8 * n, decimal(p, end))
@@ -259,7 +270,7 @@ def scan_values(state: int, n: int, p: int, end: int) -> bool:
             if key:
                 if not put_value(state, n, key, q + 1, stop):
                     return False
-                if key == K_PTR or key == K_PFN:
+                if key in (K_PTR, K_PFN):
                     found = True
         p = stop
 
@@ -270,7 +281,7 @@ def scan_line(state: int, begin: int, end: int) -> int:
     p = skip_spaces(begin, end)
     if p >= end or get8(p) == HASHMARK:
         return 0
-    bracket = processor(p + 1, end)
+    bracket = processor(p, end)
     if bracket >= end:
         if end - p > 8 and get8(p) == 67 and get8(p + 1) == 80 and get8(p + 3) == COLON:
             put(state, LOST, at(state, LOST) + lost_events(p, end))

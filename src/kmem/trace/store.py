@@ -139,8 +139,10 @@ class Writer:
         info = self._info
         self.tables()
         if info.symbols or info.tasks:
-            self.json(b"SYMS", [[f"{k:x}", v] for k, v in info.symbols.items()] + [[k, v] for k, v in info.tasks.items()])
-        self.json(b"DONE", {"events": self.count, "lost": info.lost, "unparsed": info.unparsed, "skipped": info.skipped})
+            symbols: list[list[str | int]] = [[f"{address:x}", name] for address, name in info.symbols.items()]
+            self.json(b"SYMS", symbols + [[pid, name] for pid, name in info.tasks.items()])
+        counts = {name: getattr(info, name) for name in ("lost", "unparsed", "skipped")}
+        self.json(b"DONE", {"events": self.count, **counts})
         self._file.close()
 
 

@@ -77,7 +77,7 @@ class TextRecording:
         state[s.KIND_OF], state[s.STRINGS], state[s.SITES] = kind_of.ctypes.data, strings.address, sites.address
         state[s.GFPS], state[s.EVENT_NAMES], state[s.KEYS] = gfps.address, names.address, keys.address
         buffer: Array = np.zeros(CHUNK + LONGEST_LINE, np.uint8)
-        view = memoryview(buffer)
+        view = memoryview(buffer.data)
         state[s.IN] = buffer.ctypes.data
         scan = reader("t_scan_text")
         tables = _Tables(info, strings, sites, gfps, self._gfp_names)
