@@ -6,7 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ class RunOptions:
     fail_nth: int = 0
     fail_all: bool = False
     fail_each: bool = False
+    allow_leak: tuple[tuple[str, str], ...] = ()
     proc: tuple[str, ...] = ()
     proc_dir: str = ""
     core: str = ""
@@ -68,6 +69,7 @@ class RunResult:
     timings: dict[str, float]
     hashes: dict[str, str]
     failing: list[dict[str, Any]]
+    allowed: list[dict[str, Any]] = field(default_factory=list)
 
 
 def find_module(options: RunOptions) -> Path:
@@ -179,14 +181,18 @@ class _Stopwatch:
 def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _Stopwatch) -> RunResult:
     from kmem.faultinject import Failing, fail_each, live
     from kmem.kapi.consistency import Consistency
+    from kmem.sanitizers.allow import Allowance
 
     watch = Consistency(kernel, path.name.split(".")[0]) if options.check == "full" else None
     needed = _dependencies(kernel, path)
     module = kernel.loader.load(image, **options.parameters)
     clock.lap("load")
     tries: list[dict[str, Any]] = []
+    allowed = [Allowance(site, reason) for site, reason in options.allow_leak]
     if options.fail_each:
-        tries = fail_each(kernel, module, partial(report_leaks, kernel, kernel.leaks.made))
+        tries = fail_each(kernel, module, partial(report_leaks, kernel, kernel.leaks.made, allowed))
+        for allowance in allowed:
+            allowance.used = 0
         clock.lap("failing")
     if options.fail_nth:
         Failing(kernel).arm(options.fail_nth, options.fail_all)
@@ -202,7 +208,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         watch.check("at the end", trials=True)
     clock.lap("exit" if "init" in clock.laps else "init")
     if not died and ended != "none":
-        report_leaks(kernel, kernel.leaks.made)
+        report_leaks(kernel, kernel.leaks.made, allowed)
     findings = [finding.to_json() for finding in kernel.findings]
     for shown, finding in zip(findings, kernel.findings, strict=True):
         shown["text"] = list(finding.text)
@@ -231,6 +237,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         timings=clock.laps,
         hashes={"ram": kernel.mm.ram.hash(), "events": kernel.events.digest()},
         failing=tries,
+        allowed=[asdict(allowance) for allowance in allowed],
     )
     if options.proc_dir:
         kernel.write_proc(options.proc_dir)
@@ -266,7 +273,7 @@ def report_leaks(kernel: Kernel, made: Sequence[Allocation], allowed: Sequence[A
     for left in sites.values():
         first = left[0]
         facts = first.site.facts() if first.site else {}
-        if any(allowance.covers(facts) for allowance in allowed):
+        if any(allowance.covers(facts, len(left)) for allowance in allowed):
             continue
         size = sum(allocation.event.requested or allocation.event.allocated for allocation in left)
         what = f"{len(left)} allocations" if len(left) > 1 else "1 allocation"

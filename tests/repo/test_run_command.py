@@ -38,6 +38,7 @@ class RunOptions:
     fail_nth: int = 0
     fail_all: bool = False
     fail_each: bool = False
+    allow_leak: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass

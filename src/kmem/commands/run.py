@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -63,7 +64,25 @@ def parser() -> argparse.ArgumentParser:
         help="write all of /proc and /sys/kernel/slab at the end into DIR, which must be empty or not there",
     )
     group.add_argument("--core", metavar="FILE", help="write a core of the machine at the end: kmem drgn FILE opens it")
+    group.add_argument(
+        "--allow-leak",
+        action="append",
+        default=[],
+        type=allowance,
+        metavar="SITE=REASON",
+        help="what is allocated at SITE (a function, a file or file:line) may stay behind",
+    )
+    group = result.add_argument_group("what is printed and written")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    group.add_argument("--sarif", metavar="FILE", help="write the findings as SARIF, for editors and code scanning")
+    group.add_argument("--junit", metavar="FILE", help="write the run as JUnit XML, for CI systems")
+    group.add_argument("--ktap", metavar="FILE", help="write the run as KTAP, the kernel's format of test results")
+    group.add_argument(
+        "--annotations",
+        action="store_true",
+        default=os.environ.get("GITHUB_ACTIONS") == "true",
+        help="also print the findings as annotations of GitHub Actions; there they are on by default",
+    )
     return result
 
 
@@ -91,7 +110,48 @@ def main(words: list[str]) -> int:
         from kmem.report.text import run_text
 
         print(run_text(run, ink_for(sys.stdout)))
+    write_reports(args, run)
     return STATUS[run["verdict"]]
+
+
+def write_reports(args: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Write what ``--sarif``, ``--junit`` and ``--ktap`` ask for; print the annotations."""
+    if args.sarif:
+        from importlib.metadata import version
+
+        from kmem.report.sarif import sarif
+
+        write(args.sarif, sarif(run, version("kmem")))
+    if args.junit:
+        from kmem.report.junit import junit
+
+        write(args.junit, junit(run))
+    if args.ktap:
+        from kmem.report.ktap import ktap
+
+        write(args.ktap, ktap(run))
+    if args.annotations:
+        from kmem.report.github import github
+
+        shown = github(run)
+        if shown:
+            print(shown, file=sys.stderr if args.json else sys.stdout)
+
+
+def write(file: str, text: str) -> None:
+    """Write one report. InputError says why it cannot be written."""
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}", remedy="Give a file that can be written.") from None
+
+
+def allowance(text: str) -> tuple[str, str]:
+    """Return the site and the reason of ``--allow-leak SITE=REASON``."""
+    site, _, reason = text.partition("=")
+    if not site or not reason.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} has no reason; it looks like my_init='freed by the firmware'")
+    return site, reason.strip()
 
 
 def execute(args: argparse.Namespace) -> dict[str, Any]:
@@ -115,6 +175,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         fail_nth=args.fail_nth,
         fail_all=args.fail_all,
         fail_each=args.fail_each,
+        allow_leak=tuple(args.allow_leak),
         proc=tuple(args.proc),
         proc_dir=options.proc_directory(args.proc_dir),
         core=str(Path(args.core).absolute()) if args.core else "",

@@ -28,6 +28,7 @@ RUN_KEYS = (
     "timings",
     "hashes",
     "failing",
+    "allowed",
 )
 """The names in the object of ``kmem run --json``, in order; ``error`` follows when the verdict is ``error``."""
 
@@ -41,6 +42,7 @@ EMPTY: dict[str, Any] = {
     "timings": {},
     "hashes": {},
     "failing": [],
+    "allowed": [],
 }
 
 

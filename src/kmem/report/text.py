@@ -31,6 +31,7 @@ def run_text(run: Mapping[str, Any], ink: Ink) -> str:
         _dmesg(run["dmesg"], ink),
         *(f"{ink('bold', '/proc/' + name)}\n{text.rstrip()}" for name, text in run.get("proc", {}).items()),
         _allocations(run, ink),
+        _allowed(run, ink),
         _failing(run, ink),
         _findings(run, ink),
         _verdict(run, ink),
@@ -122,6 +123,16 @@ def _live(run: Mapping[str, Any], ink: Ink) -> str:
     if any(finding["kind"] == "leak" for finding in run["findings"]):
         return ink("red", f"{live} never freed")
     return f"{live} still there when the run ended"
+
+
+def _allowed(run: Mapping[str, Any], ink: Ink) -> str:
+    lines = []
+    for one in run.get("allowed") or ():
+        left = plural(one["used"], "allocation")
+        words = f"{left} left behind at {one['site']}, as allowed: {one['reason']}"
+        nothing = ink("yellow", f"--allow-leak {one['site']}: nothing was left behind there")
+        lines.append(words if one["used"] else nothing)
+    return "\n".join(lines)
 
 
 def _findings(run: Mapping[str, Any], ink: Ink) -> str:

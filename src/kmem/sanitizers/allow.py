@@ -14,9 +14,10 @@ class Allowance:
     site: str
     reason: str
     used: int = field(default=0, compare=False)
+    """How many allocations it has excused."""
 
-    def covers(self, facts: dict[str, Any]) -> bool:
-        """Whether what was allocated at *facts* (function, file, line) may stay; counted if so."""
+    def covers(self, facts: dict[str, Any], allocations: int = 1) -> bool:
+        """Whether *allocations* made at *facts* (function, file, line) may stay; counted if so."""
         file, _, line = self.site.rpartition(":")
         if not line.isdigit():
             file, line = self.site, ""
@@ -24,5 +25,5 @@ class Allowance:
         same = PurePath(file).parts == path.parts[-len(PurePath(file).parts) :] if file and path.parts else False
         found = not self.site or self.site == facts.get("function")
         found = found or (same and (not line or int(line) == facts.get("line")))
-        self.used += found
+        self.used += allocations * found
         return found
