@@ -89,6 +89,8 @@ class Kernel:
         self.circumstances = self.reproduce = ""
         """What to say of every finding from now on: in words, and as options."""
         self.open_files: list[OpenFile] = []
+        self.left: list[tuple[str, int, CallSite]] = []
+        """What modules that are gone have left registered: what it is, its address, where it was registered."""
         self.unsupported: dict[str, int] = {}
         self.unsupported_at: dict[str, CallSite] = {}
         self.tainted = 0
@@ -115,6 +117,7 @@ class Kernel:
         direct = DirectMap(self.mm.ram)
         self.context = CpuContext(direct, self.gs_base + self.percpu("__preempt_count"), self._flags, self._set_flags)
         self.context.on_sleep, self.context.on_schedule = self.site.sleeping, self.site.scheduling
+        self.context.on_wait = self.site.waiting
         self.mm.moment = self._moment
         self.mm.view.kdata.current_task = self.percpu("current_task")
         self._diagnose.booted = True
@@ -249,6 +252,7 @@ class Kernel:
         if self.checks and shadow:
             self.checks.rewind(shadow)
         self.open_files.clear()
+        self.left.clear()
         self.site.forget_sites()
         if self._executor is not executor:  # the stack and the code that the CPU needs are gone again
             self.close()

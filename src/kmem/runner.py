@@ -265,6 +265,11 @@ def _dependencies(kernel: Kernel, path: Path) -> dict[str, int | None]:
 
 def report_leaks(kernel: Kernel, made: Sequence[Allocation], allowed: Sequence[Allowance] = ()) -> None:
     """One finding for each call site that left something of what was *made* behind, unless it is *allowed* to."""
+    for what, address, site in kernel.left:
+        facts = site.facts()
+        if not any(allowance.covers(facts) for allowance in allowed):
+            kernel.finding("leak", f"{what} is still registered when its module is gone", address=address, **facts)
+    kernel.left.clear()
     sites: dict[int, list[Allocation]] = defaultdict(list)
     for allocation in made:
         if not allocation.live:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kmem.abi.address import PAGE_OFFSET
 from kmem.abi.slab_flags import SLAB_TYPESAFE_BY_RCU
+from kmem.kapi import dmacheck
 from kmem.kapi.bind import Bound, RawArgs
 from kmem.kapi.export import Export, lookup
 from kmem.kapi.host import Call, Host
@@ -30,6 +31,7 @@ from kmem.machine.operand import operands
 from kmem.machine.paging import AddressSpace
 from kmem.mm.mm_types import kmem_cache
 from kmem.mm.stream import Event
+from kmem.sanitizers import gfp
 from kmem.sanitizers.kasan import ZERO_SIZE_PTR, Access, Bug, Kasan, Object, Verdict
 from kmem.sanitizers.report import SlabObject
 from kmem.sanitizers.shadow import GLOBAL_REDZONE
@@ -128,6 +130,8 @@ class Checks:
         self.kasan.bad_free = self._bad_free
         self._private = k.mm.core.private
         self._sizes: dict[int, tuple[int, int]] = {}
+        self.reader = 0
+        """Where the running RCU reader began: a return address."""
         self._frames: dict[int, int] = {}
         self._before: dict[str, Callable[[RawArgs], None]] = {
             "kmem_cache_free": self._kmem_cache_free,
@@ -135,6 +139,8 @@ class Checks:
             "kfree_sensitive": self._kfree,
             "vfree": self._vfree,
             "simple_read_from_buffer": self._simple_read,
+            "__rcu_read_lock": self._reads,
+            **dmacheck.functions(self),
             "_copy_from_user": lambda words: self.kernel_access(words[0], words[2], True),
         }
         self._native = native.Access()
@@ -149,6 +155,8 @@ class Checks:
         if event.kind in ("kmem_cache_create", "kmem_cache_destroy"):
             self._sizes.pop(event.ptr, None)
         self.kasan(event)
+        if event.gfp & gfp.SUSPECT or event.kind == "vmalloc":
+            self._flags(event)
 
     # what the shadow asks (kmem.sanitizers.kasan.Memory)
 
@@ -330,7 +338,7 @@ class Checks:
 
         def served(k: Host, words: RawArgs) -> int | Generator[Call, int, int]:
             if leaves:
-                self._leaving(words[1], words[2])
+                self.leaving(words[1], words[2])
             elif before:
                 before(words)
             self.mem.watching = watch
@@ -347,15 +355,28 @@ class Checks:
 
         return served
 
+    def _flags(self, event: Event) -> None:
+        """An allocation of the module's: are its flags such as can be meant?"""
+        if event.ptr and event.gfp and self.k.loader.is_code(event.call_site):
+            problem = gfp.wrong(event)
+            if problem:
+                facts = self.k.site.call_site(event.call_site).facts()
+                self.k.finding("bad-gfp", f"{event.kind} with {problem}", **facts)
+
+    def _reads(self, _words: RawArgs) -> None:
+        """``rcu_read_lock()``: the outermost is kept."""
+        if not self.k.context.rcu_depth():
+            self.reader = self.k.caller
+
     def _simple_read(self, words: RawArgs) -> None:
         """``simple_read_from_buffer()``: what of the buffer goes to user memory."""
         position = self.k.mem.u64(words[2])
         n = min(words[1], words[4] - position) if position < words[4] else 0
         if n > 0:
-            self._leaving(words[3] + position, n)
+            self.leaving(words[3] + position, n)
 
-    def _leaving(self, start: int, n: int) -> None:
-        """*n* bytes at *start* go to user memory: may they be read, and were they all written?"""
+    def leaving(self, start: int, n: int, way: str = "copy to user memory") -> None:
+        """*n* bytes at *start* go to user memory or a device: may they be read, and were they all written?"""
         self.kernel_access(start, n, False)
         shadow, done, unwritten, first = self.kasan.shadow, 0, 0, 0
         while done < n:
@@ -375,7 +396,7 @@ class Checks:
         remedy = "; kzalloc would have cleared them" if thing and thing.kind == "kmalloc" else ""
         self.k.finding(
             "uninitialised-leak",
-            f"copy to user memory of {unwritten} bytes that were never written{inside}{remedy}",
+            f"{way} of {unwritten} bytes that were never written{inside}{remedy}",
             address=first,
             access="read",
             size=n,

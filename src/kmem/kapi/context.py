@@ -34,6 +34,7 @@ class CpuContext:
         self.on_sleep: Callable[[str, str, int], None] = lambda function, file, line: None
         self.rcu_depth: Callable[[], int] = lambda: 0
         self.on_schedule: Callable[[], None] = lambda: None
+        self.on_wait: Callable[[], None] = lambda: None
         mem.set_u32(count_at, PREEMPT_NEED_RESCHED)
 
     def use(self, count_at: int) -> None:
@@ -108,3 +109,5 @@ class CpuContext:
         """The check on entry to the scheduler."""
         if self.preempt_count:
             self.on_schedule()
+        elif self.sleep_forbidden():
+            self.on_wait()

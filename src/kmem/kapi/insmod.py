@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kmem.errors import InputError, KmemError
 from kmem.kapi.process import aslr
+from kmem.kapi.site import CallSite
 from kmem.lib.cstruct import u64
 from kmem.modules.loader import load_module
 from kmem.modules.module import Module
@@ -195,9 +196,20 @@ class Modules:
             name = self.k.kallsyms.sprint(function).partition(" ")[0]
             self.k.finding("api-misuse", f"{name} returned with {' and '.join(wrong)}")
 
+    def _registered(self, module: Module) -> None:
+        """What the module has registered and not taken out: the kernel would call code that is gone."""
+        from kmem.kapi.registry import left
+
+        for what, address, caller in left(self.k):
+            if module.has_code(caller - 1):
+                name = module.function(caller - 1) or ""
+                site = CallSite(caller, module, name, caller - (module.symbol(name) or caller))
+                self.k.left.append((what, address, site))
+
     def forget(self, module: Module) -> None:
         from kmem.kapi.params import free_params
 
+        self._registered(module)
         if module.params:
             self.k.executor.drive(free_params(self.k, module.params[0].address, len(module.params)))
         self.k.site.forget_sites()

@@ -2,7 +2,7 @@
 
 For the many registrations that the kernel only remembers until somebody asks, and nobody does in the model: a network
 protocol, a file system, an I/O scheduler. `registers` declares such a pair of exports in one line. The list is in the
-simulated RAM: ``kmem_registry`` points to the newest of its nodes, which are {next, kind, object}.
+simulated RAM: ``kmem_registry`` points to the newest of its nodes, which are {next, kind, object, caller}.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from kmem.kapi.errno import ENOMEM, err_ptr, is_err
 from kmem.kapi.export import data, family, simplified
 from kmem.kapi.host import Host
 
-NODE_SIZE = 24
+NODE_SIZE = 32
+LEFT = {
+    "proc": "an entry of /proc",
+    "debugfs": "an entry of debugfs",
+    "misc": "a misc device",
+    "cdev": "a character device",
+    "chrdev_region": "a region of device numbers",
+    "netdev": "a network device",
+    "filesystem": "a file system",
+    "tty_driver": "a TTY driver",
+}
+"""What a module must take out again before it goes, by kind."""
 REMEMBERED = simplified("it is remembered that the object is registered; nothing ever calls it")
 FORGOTTEN = simplified("it is forgotten that the object was registered")
 
@@ -26,7 +37,7 @@ def add(k: Host, kind: str, thing: int) -> bool:
     head = k.address_of("kmem_registry")
     node = k.mm.kmalloc(NODE_SIZE, GFP_KERNEL, -1, head)  # the kernel's own: no module has to free it
     if node:
-        for offset, value in ((0, k.mem.u64(head)), (8, crc32(kind.encode())), (16, thing)):
+        for offset, value in ((0, k.mem.u64(head)), (8, crc32(kind.encode())), (16, thing), (24, k.caller)):
             k.mem.set_u64(node + offset, value)
         k.mem.set_u64(head, node)
     return bool(node)
@@ -63,6 +74,20 @@ def things(k: Host, kind: str) -> list[int]:
     while node:
         if k.mem.u64(node + 8) == number:
             found.append(k.mem.u64(node + 16))
+        node = k.mem.u64(node)
+    return found[::-1]
+
+
+def left(k: Host) -> list[tuple[str, int, int]]:
+    """Of what must be taken out again: what it is, the object, and the return address of the call that put it in."""
+    if not k.symbols.placed("kmem_registry"):
+        return []
+    words = {crc32(kind.encode()): what for kind, what in LEFT.items()}
+    node, found = k.mem.u64(k.address_of("kmem_registry")), []
+    while node:
+        what = words.get(k.mem.u64(node + 8))
+        if what:
+            found.append((what, k.mem.u64(node + 16), k.mem.u64(node + 24)))
         node = k.mem.u64(node)
     return found[::-1]
 

@@ -375,7 +375,13 @@ class CrashSite:
                 self.k.printk(level, shown)
                 text.append(shown)
         what = f"{self.export()}() may sleep" if self.k.caller else "a call that may sleep"
-        self.finding("sleep-in-atomic", f"{what}, where sleeping is forbidden", text=tuple(text))
+        self._slept(what, text)
+
+    def _slept(self, what: str, text: Sequence[str] = ()) -> None:
+        from kmem.kapi.forbidden import why
+
+        advice = why(self.k, self.export() if self.k.caller else "")
+        self.finding("sleep-in-atomic", f"{what} where sleeping is forbidden", text=tuple(text), advice=advice)
 
     def scheduling(self) -> None:
         """The scheduler was entered with preemption disabled."""
@@ -384,4 +390,8 @@ class CrashSite:
         count = self.k.context.preempt_count + 1  # schedule() itself has disabled preemption
         lines = bug.scheduling_while_atomic(self.machine_state(), self.trace(None), preempt_count=count)
         text = [line for level, line in lines if self.k.printk(level, line) is None]
-        self.finding("sleep-in-atomic", "the task slept where that is forbidden", text=tuple(text))
+        self._slept(f"{self.export()}() slept" if self.k.caller else "the task slept", text)
+
+    def waiting(self) -> None:
+        """The scheduler was entered by an RCU reader, or with interrupts disabled; Debian's kernel says nothing."""
+        self._slept(f"{self.export()}() slept" if self.k.caller else "the task slept")

@@ -226,6 +226,10 @@ class Module:
                 return index, addr - base
         return None
 
+    def has_code(self, addr: int) -> bool:
+        """Whether the code at *addr* is the module's, or was: that of init is gone after it, and all after exit."""
+        return self._code_at(addr) is not None
+
     def function(self, addr: int) -> str | None:
         """Name of the function that *addr* lies in by the symbol table's sizes (not inlined ones)."""
         for symbol in self.symbols:

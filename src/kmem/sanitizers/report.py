@@ -89,6 +89,8 @@ class Finding:
     event: int | None = None
     text: tuple[str, ...] = ()
     reproduce: str = ""
+    advice: str = ""
+    """Why it is wrong, and what to do instead."""
 
     @property
     def site(self) -> tuple[str, int]:
@@ -104,7 +106,7 @@ class Finding:
         if self.file:
             place = f"{self.file}:{self.line}"
             text += f" ({place})" if self.function else f" at {place}"
-        return f"{text}; {self.object}" if self.object else text
+        return "; ".join(str(part) for part in (text, self.object, self.advice) if part)
 
     def __str__(self) -> str:
         """``use-after-free: read of 8 bytes at drv_remove+0x2c (drv.c:88); kmalloc-64 object allocated drv.c:41``."""
