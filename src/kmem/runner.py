@@ -185,12 +185,14 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
 
     watch = Consistency(kernel, path.name.split(".")[0]) if options.check == "full" else None
     needed = _dependencies(kernel, path)
+    kernel.drain()
+    kernel.leaks.begin()
     module = kernel.loader.load(image, **options.parameters)
     clock.lap("load")
     tries: list[dict[str, Any]] = []
     allowed = [Allowance(site, reason) for site, reason in options.allow_leak]
     if options.fail_each:
-        tries = fail_each(kernel, module, partial(report_leaks, kernel, kernel.leaks.made, allowed))
+        tries = fail_each(kernel, module, partial(report_leaks, kernel, allowed))
         for allowance in allowed:
             allowance.used = 0
         clock.lap("failing")
@@ -208,7 +210,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         watch.check("at the end", trials=True)
     clock.lap("exit" if "init" in clock.laps else "init")
     if not died and ended != "none":
-        report_leaks(kernel, kernel.leaks.made, allowed)
+        report_leaks(kernel, allowed)
     findings = [finding.to_json() for finding in kernel.findings]
     for shown, finding in zip(findings, kernel.findings, strict=True):
         shown["text"] = list(finding.text)
@@ -263,15 +265,15 @@ def _dependencies(kernel: Kernel, path: Path) -> dict[str, int | None]:
     return needed
 
 
-def report_leaks(kernel: Kernel, made: Sequence[Allocation], allowed: Sequence[Allowance] = ()) -> None:
-    """One finding for each call site that left something of what was *made* behind, unless it is *allowed* to."""
+def report_leaks(kernel: Kernel, allowed: Sequence[Allowance] = ()) -> None:
+    """One finding for each call site of the module's that left something behind, unless it is *allowed* to."""
     for what, address, site in kernel.left:
         facts = site.facts()
         if not any(allowance.covers(facts) for allowance in allowed):
             kernel.finding("leak", f"{what} is still registered when its module is gone", address=address, **facts)
     kernel.left.clear()
     sites: dict[int, list[Allocation]] = defaultdict(list)
-    for allocation in made:
+    for allocation in kernel.leaks.counted():
         if not allocation.live:
             continue
         sites[allocation.event.call_site].append(allocation)
@@ -292,7 +294,7 @@ def report_leaks(kernel: Kernel, made: Sequence[Allocation], allowed: Sequence[A
 
 
 def _allocations(kernel: Kernel) -> dict[str, Any]:
-    made = kernel.leaks.made
+    made = kernel.leaks.counted()
     rows = [
         {
             "call": allocation.event.kind,
@@ -309,11 +311,10 @@ def _allocations(kernel: Kernel) -> dict[str, Any]:
         }
         for allocation in made[:1000]
     ]
-    live = kernel.leaks.live()
     return {
         "count": len(made),
         "bytes": kernel.leaks.bytes,
-        "live": len(live),
+        "live": sum(allocation.live for allocation in made),
         "failed": kernel.leaks.failed,
         "objects": rows,
     }

@@ -100,13 +100,14 @@ def failed_row(module: str, message: str) -> dict[str, Any]:
 def _try(kernel: Kernel, tree: ModuleTree, path: Path, row: Row) -> None:
     from kmem.kapi.executor import TaskDied
     from kmem.kapi.insmod import InitFailed
-    from kmem.runner import load_dependencies
+    from kmem.runner import load_dependencies, report_leaks
 
     module: LoadedModule | None = None
     failed, found = False, 0
     try:
         row.dependencies = load_dependencies(kernel, tree, path)
-        before = len(kernel.leaks.made)
+        kernel.drain()
+        kernel.leaks.begin()
         found = len(list(kernel.findings))
         linked = set(kernel.symbols.missing)
         try:
@@ -126,7 +127,7 @@ def _try(kernel: Kernel, tree: ModuleTree, path: Path, row: Row) -> None:
             row.exit = "none"
         kernel.drain()
         if row.exit == "done" or failed:
-            _leaks(kernel, before)
+            report_leaks(kernel)
     except UnknownSymbol as error:
         row.status, row.insmod, row.message = "refused", ENOENT, error.message
         return
@@ -150,13 +151,6 @@ def _try(kernel: Kernel, tree: ModuleTree, path: Path, row: Row) -> None:
             row.insmod = None
     else:
         row.status = "findings" if row.findings else "error" if failed else "ok"
-
-
-def _leaks(kernel: Kernel, before: int) -> None:
-    """A finding for each call of the module's that left something behind; what was there *before* is not its own."""
-    from kmem.runner import report_leaks
-
-    report_leaks(kernel, kernel.leaks.made[before:])
 
 
 def agreement(rows: Sequence[Mapping[str, Any]], expected: Mapping[str, int]) -> dict[str, Any]:

@@ -54,7 +54,11 @@ def _register(k: Host, alg: int) -> int:
 
 
 def _base(k: Host, struct: str) -> int:
-    return 0 if struct == "crypto_alg" else k.layout[struct].offset("base")
+    if struct == "crypto_alg":
+        return 0
+    if "base" in k.layout[struct].members:
+        return k.layout[struct].offset("base")
+    return k.layout[struct].offset("halg") + k.layout["hash_alg_common"].offset("base")
 
 
 def _declare(stem: str, struct: str, *, many: str = "") -> None:

@@ -47,6 +47,8 @@ class Allocation:
     runs: int = 0
     freed_at: int = 0
     live: bool = True
+    earlier: bool = False
+    """Made before :meth:`Kmemleak.begin`."""
 
 
 @dataclass
@@ -100,6 +102,16 @@ class Kmemleak:
         for allocation in mark:
             allocation.live, allocation.freed_at = True, 0
             self._live.setdefault((_SPACE[allocation.event.kind], allocation.event.ptr), []).append(allocation)
+
+    def begin(self) -> None:
+        """From here on it counts: what was made up to now is somebody else's, as of the modules that were loaded first."""
+        for allocation in self.made:
+            allocation.earlier = True
+        self.bytes = self.failed = 0
+
+    def counted(self) -> list[Allocation]:
+        """What was made since :meth:`begin`."""
+        return [allocation for allocation in self.made if not allocation.earlier]
 
     def restart(self) -> None:
         """Forget what is not live, and the sums: they were of tries that did not count."""
