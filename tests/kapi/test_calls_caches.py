@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kmem.abi.slab_flags import slab_flags
 from kmem.kapi.executor import TaskDied
 from kmem.kernel import Kernel
 from tests.kapi.booted import GFP_DMA32, GFP_KERNEL, GFP_ZERO, consistent, free_pages, fresh
@@ -168,9 +169,11 @@ def test_a_merged_cache_is_destroyed_in_silence(kernel: Kernel) -> None:
     assert kernel.dmesg() == ""
 
 
-def test_typesafe_by_rcu_keeps_pages_for_a_grace_period(kernel: Kernel) -> None:
+@pytest.mark.parametrize("release", ["6.1", "6.12"])
+def test_typesafe_by_rcu_keeps_pages_for_a_grace_period(release: str) -> None:
+    kernel = fresh(release=release)
     before = free_pages(kernel)
-    s = kernel.kmem_cache_create("drv", 2000, 0, TYPESAFE_BY_RCU)
+    s = kernel.kmem_cache_create("drv", 2000, 0, slab_flags(release).SLAB_TYPESAFE_BY_RCU)
     objects = [kernel.kmem_cache_alloc(s) for _ in range(60)]
     for p in objects:
         kernel.kmem_cache_free(s, p)

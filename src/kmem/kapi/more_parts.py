@@ -121,3 +121,39 @@ accepts(
     "int neigh_table_clear(int index, struct neigh_table *tbl)",
     how="there is no neighbour",
 )
+answers(
+    0,
+    "drivers/acpi/osi.c",
+    "bool acpi_osi_is_win8(void)",
+    "bool acpi_quirk_skip_acpi_ac_and_battery(void)",
+    "int acpi_quirk_skip_serdev_enumeration(struct device *controller_parent, bool *skip)",
+    how="the firmware is not asked",
+)
+accepts(
+    "kernel/cpu.c",
+    "void cpus_read_lock(void)",
+    "void cpus_read_unlock(void)",
+    how="CPUs never come or go",
+)
+accepts(
+    "net/ipv4/nexthop.c",
+    "int register_nexthop_notifier(struct net *net, struct notifier_block *nb, struct netlink_ext_ack *extack)",
+    "int unregister_nexthop_notifier(struct net *net, struct notifier_block *nb)",
+    how="no route ever changes",
+)
+accepts(
+    "kernel/rcu/srcutree.c",
+    "int init_srcu_struct(struct srcu_struct *ssp)",
+    "void cleanup_srcu_struct(struct srcu_struct *ssp)",
+    "void synchronize_srcu(struct srcu_struct *ssp)",
+    "void synchronize_srcu_expedited(struct srcu_struct *ssp)",
+    "void srcu_barrier(struct srcu_struct *ssp)",
+    "void __srcu_read_unlock(struct srcu_struct *ssp, int idx)",
+    how="nobody reads meanwhile: there is one task",
+)
+answers(
+    0,
+    "kernel/rcu/srcutree.c",
+    "int __srcu_read_lock(struct srcu_struct *ssp)",
+    how="nobody reads meanwhile: there is one task",
+)

@@ -40,6 +40,7 @@ def _alloc(k: Host, private: int, name: int, setup: int, txqs: int, rxqs: int) -
     if has(k, "net_device", "pcpu_refcnt"):
         put(k, "net_device", dev, "pcpu_refcnt", k.mm.alloc_percpu(4, 4))
     k.mem.write(at(k, "net_device", dev, "name"), k.mem.cstr(name)[:15] + b"\0")
+    put(k, "net_device", dev, "dev_addr", k.mm.kmalloc(32, GFP_KERNEL | __GFP_ZERO, -1, k.caller))
     if setup:
         yield Call(setup, (dev,))
     return dev
@@ -167,7 +168,7 @@ def free_netdev(k: Host, dev: int) -> None:
 
     net/core/dev.c, 6.1.
     """
-    for member in ("_tx", "_rx"):
+    for member in ("_tx", "_rx", "dev_addr"):
         k.mm.kfree(get(k, "net_device", dev, member))
     if has(k, "net_device", "pcpu_refcnt"):
         k.mm.free_percpu(get(k, "net_device", dev, "pcpu_refcnt"))

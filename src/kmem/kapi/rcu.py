@@ -14,7 +14,6 @@ from kmem.kapi.sched import stuck
 KFREE_OFFSET_LIMIT = 4096
 """A smaller "function" is the offset of the rcu_head in an object to be freed."""
 
-_SLAB_RCU_HEAD = 8
 _GRACE = simplified("a grace period ends when the one task has left its read-side sections")
 
 RCU_FREE_SLAB = 0xFFFFFFFF81000FF8
@@ -87,9 +86,14 @@ def kvfree_call_rcu(k: Host, head: int, func: int) -> Guest:
     return 0
 
 
+def _slab_rcu_head(k: Host) -> int:
+    """Where ``rcu_head`` is in ``struct slab``: where the links of a list are while it has objects in use."""
+    return k.layout["slab"].offset("slab_list")
+
+
 def free_slab_after_grace(k: Host, slab: int) -> None:
     """``call_rcu(&slab->rcu_head, rcu_free_slab)``."""
-    call_rcu(k, slab + _SLAB_RCU_HEAD, RCU_FREE_SLAB)
+    call_rcu(k, slab + _slab_rcu_head(k), RCU_FREE_SLAB)
 
 
 def pending(k: Host) -> bool:
@@ -112,7 +116,7 @@ def drain(k: Host) -> Guest:
             k.mm.kvfree(head - func)
             continue
         if func == RCU_FREE_SLAB:
-            k.mm.rcu_free_slab(head - _SLAB_RCU_HEAD)
+            k.mm.rcu_free_slab(head - _slab_rcu_head(k))
             continue
         k.context.local_bh_disable()
         yield Call(func, (head,))

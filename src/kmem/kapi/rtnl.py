@@ -7,7 +7,7 @@ from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import registry
 from kmem.kapi.errno import EEXIST, ENOBUFS, ENOENT
 from kmem.kapi.export import data, export, simplified
-from kmem.kapi.fields import get, put, text
+from kmem.kapi.fields import at, get, put
 from kmem.kapi.host import Host
 
 NPROTO = 46
@@ -82,7 +82,7 @@ def proto_register(k: Host, prot: int, alloc_slab: int) -> int:
     net/core/sock.c, 6.1. With a cache for its sockets, if that is asked for. -ENOBUFS without memory.
     """
     if alloc_slab:
-        name = text(k, get(k, "proto", prot, "name")).decode("utf-8", "replace")
+        name = k.mem.cstr(at(k, "proto", prot, "name"), 32).decode("utf-8", "replace")
         flags = get(k, "proto", prot, "slab_flags") | SLAB_HWCACHE_ALIGN | SLAB_ACCOUNT
         size = get(k, "proto", prot, "obj_size")
         slab = k.mm.kmem_cache_create(

@@ -12,7 +12,7 @@ CHUNK_SHIFT, CHUNK_SIZE, CHUNK_MASK = 6, 64, 63
 MASK64 = (1 << 64) - 1
 MAX_ERRNO = 4095
 FREE_MARK, MARK_MAX, MARKS = 0, 2, 3
-LOCK_TYPE, TRACK_FREE, ZERO_BUSY, ALLOC_WRAPPED, ACCOUNT = 3, 4, 8, 16, 32
+LOCK_IRQ, LOCK_BH, LOCK_TYPE, TRACK_FREE, ZERO_BUSY, ALLOC_WRAPPED, ACCOUNT = 1, 2, 3, 4, 8, 16, 32
 """``xa_flags``; above the bits of a gfp mask are the marks of the whole array."""
 
 

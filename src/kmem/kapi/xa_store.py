@@ -6,7 +6,10 @@ generator; :func:`run` carries one out where nobody asks.
 
 from __future__ import annotations
 
-from kmem.abi.gfp import __GFP_ACCOUNT, __GFP_NOWARN, GFP_NOWAIT
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kmem.abi.gfp import __GFP_ACCOUNT, __GFP_DIRECT_RECLAIM, __GFP_NOWARN, GFP_NOWAIT
 from kmem.kapi.errno import ENOMEM
 from kmem.kapi.export import data, export, faithful
 from kmem.kapi.host import Call, Guest, Host
@@ -18,6 +21,8 @@ from kmem.kapi.xa_entry import (
     CHUNK_SHIFT,
     CHUNK_SIZE,
     FREE_MARK,
+    LOCK_BH,
+    LOCK_IRQ,
     MARK_MAX,
     MASK64,
     RESTART,
@@ -109,12 +114,36 @@ def nomem(xas: Xas, gfp: int) -> bool:
     if xas.error != -ENOMEM:
         destroy(xas)
         return False
-    xas.alloc = _new_node(xas, gfp)
+    with _unlocked(xas, gfp):
+        xas.alloc = _new_node(xas, gfp)
     if not xas.alloc:
         return False
     xas.n.set_parent(xas.alloc, 0)
     xas.node = RESTART
     return True
+
+
+@contextmanager
+def _unlocked(xas: Xas, gfp: int) -> Iterator[None]:
+    """``xas_unlock_type()`` and ``xas_lock_type()``: the array's lock, if it is held, is not while memory is waited for.
+
+    The context alone changes: nobody else runs before the lock is taken again.
+    """
+    k, flags = xas.n.k, xas.n.flags(xas.xa)
+    if not (gfp & __GFP_DIRECT_RECLAIM and k.mem.u32(xas.xa)):
+        yield
+        return
+    if flags & LOCK_IRQ:
+        k.context.local_irq_enable()
+    elif flags & LOCK_BH:
+        k.context.local_bh_enable()
+    k.context.preempt_enable()
+    yield
+    k.context.preempt_disable()
+    if flags & LOCK_IRQ:
+        k.context.local_irq_disable()
+    elif flags & LOCK_BH:
+        k.context.local_bh_disable()
 
 
 def update(xas: Xas, node: int) -> Guest:
