@@ -85,3 +85,23 @@ def cpu_hotplug_enable(k: Host) -> None:
 
     kernel/cpu.c, 6.1.
     """
+
+
+@export(faithful)
+def alloc_cpumask_var_node(k: Host, mask: int, flags: int, node: int) -> bool:
+    """``bool alloc_cpumask_var_node(cpumask_var_t *mask, gfp_t flags, int node)``
+
+    lib/cpumask.c, 6.1. Room for the machine's CPUs in ``*mask``; false without memory.
+    """
+    made = k.mm.kmalloc(-(-k.nr_cpus // 64) * 8, flags, node, k.caller)
+    k.mem.set_u64(mask, made)
+    return bool(made)
+
+
+@export(faithful)
+def free_cpumask_var(k: Host, mask: int) -> None:
+    """``void free_cpumask_var(cpumask_var_t mask)``
+
+    lib/cpumask.c, 6.1.
+    """
+    k.mm.kfree(mask)

@@ -71,7 +71,8 @@ xfeature_name.7 xfeature_name.8 xfeature_name.9
 """,
     "cpumask": """
 __cpu_active_mask __cpu_dying_mask __cpu_online_mask __cpu_possible_mask __cpu_present_mask __num_online_cpus
-cpu_all_bits cpu_bit_bitmap cpu_hotplug_disable cpu_hotplug_enable cpumask_local_spread cpumask_next_wrap nr_cpu_ids
+alloc_cpumask_var_node cpu_all_bits cpu_bit_bitmap cpu_hotplug_disable cpu_hotplug_enable cpumask_local_spread
+cpumask_next_wrap free_cpumask_var nr_cpu_ids
 """,
     "crypto": """
 crypto_alloc_acomp crypto_alloc_aead crypto_alloc_ahash crypto_alloc_akcipher crypto_alloc_base crypto_alloc_kpp
@@ -262,14 +263,15 @@ __module_get __request_module module_layout module_put module_refcount try_modul
     "more_parts": """
 __list_lru_init __put_cred __srcu_read_lock __srcu_read_unlock acpi_osi_is_win8 acpi_quirk_skip_acpi_ac_and_battery
 acpi_quirk_skip_serdev_enumeration brioctl_set cleanup_srcu_struct cpus_read_lock cpus_read_unlock
-firmware_request_nowarn inet_frags_fini inet_frags_init init_srcu_struct ipv6_mod_enabled key_create_or_update
-list_lru_destroy neigh_table_clear neigh_table_init nf_register_net_hook nf_register_net_hooks
-nf_register_queue_handler nf_unregister_net_hook nf_unregister_net_hooks nf_unregister_queue_handler
-prepare_kernel_cred register_btf_id_dtor_kfuncs register_btf_kfunc_id_set register_fib_notifier
-register_nexthop_notifier release_firmware request_firmware request_firmware_direct request_firmware_nowait
-sock_diag_register_inet_compat sock_diag_unregister_inet_compat srcu_barrier synchronize_net synchronize_srcu
-synchronize_srcu_expedited tty_termios_encode_baud_rate unregister_fib_notifier unregister_nexthop_notifier
-vlan_ioctl_set xfrm_if_register_cb xfrm_if_unregister_cb xfrm_input_register_afinfo xfrm_input_unregister_afinfo
+firmware_request_nowarn genl_lock genl_unlock inet_frags_fini inet_frags_init inet_hashinfo2_init_mod init_srcu_struct
+ipv6_mod_enabled key_create_or_update list_lru_destroy neigh_table_clear neigh_table_init nf_log_set nf_log_unset
+nf_register_net_hook nf_register_net_hooks nf_register_queue_handler nf_unregister_net_hook nf_unregister_net_hooks
+nf_unregister_queue_handler prepare_kernel_cred register_btf_id_dtor_kfuncs register_btf_kfunc_id_set
+register_fib_notifier register_nexthop_notifier release_firmware request_firmware request_firmware_direct
+request_firmware_nowait sock_diag_register_inet_compat sock_diag_unregister_inet_compat srcu_barrier synchronize_net
+synchronize_srcu synchronize_srcu_expedited tcf_idrinfo_destroy tty_termios_encode_baud_rate unregister_fib_notifier
+unregister_nexthop_notifier vlan_ioctl_set xfrm_if_register_cb xfrm_if_unregister_cb xfrm_input_register_afinfo
+xfrm_input_unregister_afinfo xfrm_state_flush
 """,
     "mutex": """
 __mutex_init atomic_dec_and_mutex_lock mutex_is_locked mutex_lock mutex_lock_interruptible mutex_lock_io
@@ -325,7 +327,8 @@ unregister_oom_notifier unregister_pm_notifier unregister_reboot_notifier unregi
 unregister_switchdev_notifier unregister_vmap_purge_notifier unregister_vt_notifier
 """,
     "once": """
-__do_once_done __do_once_start dev_addr_mod reciprocal_value
+__alloc_bucket_spinlocks __do_once_done __do_once_start dev_addr_mod dev_valid_name dst_cache_destroy dst_cache_init
+fb_get_options free_bucket_spinlocks reciprocal_value
 """,
     "page_frag": """
 __page_frag_alloc_align __page_frag_cache_drain page_frag_alloc_align page_frag_free
@@ -350,6 +353,9 @@ param_ops_uint param_ops_ullong param_ops_ulong param_ops_ushort param_set_bint 
 param_set_bool_enable_only param_set_byte param_set_charp param_set_copystring param_set_hexint param_set_int
 param_set_invbool param_set_long param_set_short param_set_uint param_set_uint_minmax param_set_ullong param_set_ulong
 param_set_ushort param_value
+""",
+    "parser": """
+match_hex match_int match_octal match_strdup match_strlcpy match_token
 """,
     "parts": """
 __netlink_kernel_create __rtnl_register_many __rtnl_unregister_many alloc_memory_type anon_transport_class_register
@@ -380,6 +386,11 @@ pci_write_config_word
 """,
     "percpu": """
 __alloc_percpu __alloc_percpu_gfp free_percpu
+""",
+    "percpu_counter": """
+__percpu_counter_compare __percpu_counter_init __percpu_counter_init_many __percpu_counter_sum
+percpu_counter_add_batch percpu_counter_batch percpu_counter_destroy percpu_counter_destroy_many percpu_counter_set
+percpu_counter_sync
 """,
     "pernet": """
 init_net net_exit_list net_generic_ids register_pernet_device register_pernet_subsys tcf_register_action
@@ -448,7 +459,7 @@ __init_rwsem down_read down_read_interruptible down_read_killable down_read_tryl
 down_write_trylock downgrade_write up_read up_write
 """,
     "scatterlist": """
-sg_init_one sg_init_table sg_next
+sg_init_one sg_init_table sg_nents sg_nents_for_len sg_next
 """,
     "sched": """
 io_schedule io_schedule_timeout kmem_idle kmem_interrupt kmem_interrupt_return kmem_sched schedule wake_up_process

@@ -157,3 +157,30 @@ answers(
     "int __srcu_read_lock(struct srcu_struct *ssp)",
     how="nobody reads meanwhile: there is one task",
 )
+accepts(
+    "net/sched/act_api.c",
+    "void tcf_idrinfo_destroy(const struct tc_action_ops *ops, struct tcf_idrinfo *idrinfo)",
+    how="no action was ever made",
+)
+accepts(
+    "net/ipv4/inet_hashtables.c",
+    "int inet_hashinfo2_init_mod(struct inet_hashinfo *h)",
+    how="there is no socket",
+)
+accepts(
+    "net/netlink/genetlink.c",
+    "void genl_lock(void)",
+    "void genl_unlock(void)",
+    how="nobody else is there",
+)
+accepts(
+    "net/netfilter/nf_log.c",
+    "int nf_log_set(struct net *net, u_int8_t pf, const struct nf_logger *logger)",
+    "void nf_log_unset(struct net *net, const struct nf_logger *logger)",
+    how="no packet is ever logged",
+)
+accepts(
+    "net/xfrm/xfrm_state.c",
+    "int xfrm_state_flush(struct net *net, u8 proto, bool task_valid, bool sync)",
+    how="there is no state",
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kmem.kapi.errno import EINVAL
 from kmem.kapi.export import export, faithful
 from kmem.kapi.host import Host
 
@@ -43,3 +44,30 @@ def sg_next(k: Host, sg: int) -> int:
     sg += k.layout["scatterlist"].size
     link = k.mem.u64(sg)
     return link & ~3 if link & SG_CHAIN else sg
+
+
+@export(faithful)
+def sg_nents(k: Host, sg: int) -> int:
+    """``int sg_nents(struct scatterlist *sg)``
+
+    lib/scatterlist.c, 6.1. How many there are, along all chains.
+    """
+    count = 0
+    while sg:
+        sg, count = sg_next(k, sg), count + 1
+    return count
+
+
+@export(faithful)
+def sg_nents_for_len(k: Host, sg: int, len: int) -> int:
+    """``int sg_nents_for_len(struct scatterlist *sg, u64 len)``
+
+    lib/scatterlist.c, 6.1. How many hold the first *len* bytes; -EINVAL if they are fewer.
+    """
+    count, total = 0, 0
+    while total < len:
+        if not sg:
+            return -EINVAL
+        total += k.mem.u32(sg + k.layout["scatterlist"].offset("length"))
+        sg, count = sg_next(k, sg), count + 1
+    return count

@@ -149,6 +149,19 @@ class Tasks:
 
     # reports
 
+    def until_tick(self) -> int:
+        """Nanoseconds to the next tick, for code that reads ``jiffies``; very many where no code can."""
+        from kmem.kapi.timekeeping import TICK_NSEC
+
+        return TICK_NSEC - self.k.clock.ns % TICK_NSEC if self.k.symbols.placed("jiffies") else core.UNLIMITED
+
+    def tick(self) -> None:
+        """Write the tick counter for such code."""
+        from kmem.kapi.timekeeping import update_jiffies
+
+        if self.k.symbols.placed("jiffies"):
+            update_jiffies(self.k)
+
     def nothing_runs(self, waiting: list[int]) -> None:
         """Every task waits for another one."""
         if not self.sched.died:

@@ -125,7 +125,7 @@ def nomem(xas: Xas, gfp: int) -> bool:
 
 @contextmanager
 def _unlocked(xas: Xas, gfp: int) -> Iterator[None]:
-    """``xas_unlock_type()`` and ``xas_lock_type()``: the array's lock, if it is held, is not while memory is waited for.
+    """``xas_unlock_type()`` and ``xas_lock_type()``: the lock, if it is held, is not while memory is waited for.
 
     The context alone changes: nobody else runs before the lock is taken again.
     """

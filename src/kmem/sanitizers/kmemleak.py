@@ -104,7 +104,7 @@ class Kmemleak:
             self._live.setdefault((_SPACE[allocation.event.kind], allocation.event.ptr), []).append(allocation)
 
     def begin(self) -> None:
-        """From here on it counts: what was made up to now is somebody else's, as of the modules that were loaded first."""
+        """From here on it counts: what was made up to now is of the modules that were loaded first."""
         for allocation in self.made:
             allocation.earlier = True
         self.bytes = self.failed = 0

@@ -81,6 +81,11 @@ class Host(Protocol):
     def new_kthread(self, name: str, fn: int, data: int) -> int: ...
     def free_kthread(self, task: int) -> None: ...
     def nothing_runs(self, waiting: list[int]) -> None: ...
+    def until_tick(self) -> int:
+        """Nanoseconds until code that looks at ``jiffies`` must see another value."""
+
+    def tick(self) -> None:
+        """The time has come."""
 
 
 class Scheduler:
@@ -243,10 +248,10 @@ class Scheduler:
     def slice(self) -> int:
         """Instructions until somebody must decide: a hop, an event, an interrupt."""
         if not self.on:
-            return UNLIMITED
+            return self._k.until_tick()
         if self._k.executor.cpu.depth > 1:
             return UNLIMITED
-        here, longest = self.cpu, UNLIMITED
+        here, longest = self.cpu, max(self._k.until_tick(), SHORTEST)
         for cpu in range(self._k.nr_cpus):
             if cpu != here and self._runnable(cpu):
                 r = self.chance(16)
@@ -574,6 +579,9 @@ class Scheduler:
 
     def interrupted(self, regs: Regs) -> Regs:
         """The slice is over, between two instructions: where the machine goes on."""
+        self._k.tick()
+        if not self.on:
+            return regs
         task = self.current
         self.expire()
         here = self.cpu
