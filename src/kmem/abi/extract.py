@@ -56,6 +56,7 @@ _SUBSYSTEMS = """
     uart_driver uart_port miscdevice proc_ops tracepoint static_key acpi_device pci_host_bridge irq_data irq_desc
     sock sk_buff socket watchdog_device rtc_device hwrng power_supply thermal_zone_device
     usb_driver usb_device hid_device virtio_driver virtio_device mdio_driver phy_driver
+    paravirt_patch_template pv_cpu_ops percpu_counter rhashtable xenbus_driver
 """
 SUBSYSTEMS = tuple(_SUBSYSTEMS.split())
 """Structs that only exported functions of subsystems touch: kept apart, so that a new one leaves the model as it is."""

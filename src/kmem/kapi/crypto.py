@@ -54,11 +54,13 @@ def _register(k: Host, alg: int) -> int:
 
 
 def _base(k: Host, struct: str) -> int:
+    """Where the ``struct crypto_alg`` lies in what is registered."""
     if struct == "crypto_alg":
         return 0
-    if "base" in k.layout[struct].members:
-        return k.layout[struct].offset("base")
-    return k.layout[struct].offset("halg") + k.layout["hash_alg_common"].offset("base")
+    members = k.layout[struct].members
+    if "base" in members:
+        return members["base"].offset
+    return members["halg"].offset + k.layout["hash_alg_common"].offset("base")
 
 
 def _declare(stem: str, struct: str, *, many: str = "") -> None:

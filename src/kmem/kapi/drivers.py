@@ -9,7 +9,7 @@ from __future__ import annotations
 from kmem.kapi.bus import driver_register, driver_unregister
 from kmem.kapi.bustype import bus_data
 from kmem.kapi.export import export, family, simplified
-from kmem.kapi.fields import at, put
+from kmem.kapi.fields import at, get, has, put
 from kmem.kapi.host import Guest, Host
 
 _NO_DEVICES = simplified("no sysfs, no uevents; no device of this bus is there unless a module brings it")
@@ -55,6 +55,8 @@ def bus_driver(file: str, bus: str, struct: str, member: str, register: str, und
     def handler(k: Host, *args: int) -> Guest:
         driver = _inner(k, struct, args[drv], member)
         put(k, "device_driver", driver, "bus", k.address_of(bus))
+        if not get(k, "device_driver", driver, "name") and has(k, struct, "name"):
+            put(k, "device_driver", driver, "name", get(k, struct, args[drv], "name"))
         if owner is not None:
             put(k, "device_driver", driver, "owner", args[owner])
         return (yield from driver_register(k, driver))

@@ -156,9 +156,10 @@ def code(
     listing: str,
     fidelity: Fidelity = faithful,
     fixups: tuple[tuple[int, int], ...] = (),
+    private: bool = False,
 ) -> None:
     """Declares the kernel function *name* as guest code."""
-    _declare(Code(name, machine_code, listing, fidelity, fixups=fixups))
+    _declare(Code(name, machine_code, listing, fidelity, private, fixups))
 
 
 def data(

@@ -602,8 +602,9 @@ system_freezable_power_efficient_wq system_freezable_wq system_highpri_wq system
 system_unbound_wq system_wq
 """,
     "x86": """
-__put_devmap_managed_page_refs boot_cpu_data devmap_managed_key hugetlb_optimize_vmemmap_key physical_mask pv_ops
-sme_me_mask static_key_initialized system_state
+__put_devmap_managed_page_refs boot_cpu_data devmap_managed_key hugetlb_optimize_vmemmap_key native_cpuid
+native_read_msr native_read_msr_safe native_write_msr native_write_msr_safe physical_mask pv_ops sme_me_mask
+static_key_initialized system_state
 """,
     "xa_store": """
 radix_tree_node_cachep radix_tree_node_rcu_free

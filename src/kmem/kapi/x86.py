@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from kmem.kapi.export import data, export, simplified
+from kmem.kapi.errno import EIO
+from kmem.kapi.export import code, data, export, simplified
 from kmem.kapi.host import Host
 
 _X86_FAMILY, _X86_VENDOR, _X86_MODEL, _X86_STEPPING, _X86_VIRT_BITS, _X86_PHYS_BITS, _X86_CAPABILITY = (
@@ -55,12 +56,83 @@ data(
     fidelity=simplified("the features that the emulated CPU has; no topology, no bugs"),
     doc="The boot CPU, arch/x86/kernel/setup.c.",
 )
+_NATIVE = {"cpuid": "native_cpuid", "read_msr": "native_read_msr", "read_msr_safe": "native_read_msr_safe",
+           "write_msr": "native_write_msr", "write_msr_safe": "native_write_msr_safe"}  # fmt: skip
+
+
+def _pv_ops(k: Host) -> bytes:
+    raw, cpu = bytearray(_PV_OPS_SIZE), k.layout["paravirt_patch_template"].offset("cpu")
+    for member, function in _NATIVE.items():
+        start = cpu + k.layout["pv_cpu_ops"].offset(member)
+        raw[start : start + 8] = k.address_of(function).to_bytes(8, "little")
+    return bytes(raw)
+
+
+_PV_OPS_SIZE = 672
 data(
     "pv_ops",
-    672,
-    fidelity=simplified("empty: the loader replaces every call through it"),
+    _PV_OPS_SIZE,
+    _pv_ops,
+    fidelity=simplified("CPUID and model-specific registers only: the loader replaces the other calls through it"),
     doc="Paravirtual operations, arch/x86/kernel/paravirt.c.",
 )
+code(
+    "native_cpuid",
+    bytes.fromhex("53 4989d0 4989c9 4989f2 8b07 418b08 0fa2 8907 41891a 418908 418911 5b c3"),
+    """push rbx
+mov r8, rdx
+mov r9, rcx
+mov r10, rsi
+mov eax, dword ptr [rdi]
+mov ecx, dword ptr [r8]
+cpuid
+mov dword ptr [rdi], eax
+mov dword ptr [r10], ebx
+mov dword ptr [r8], ecx
+mov dword ptr [r9], edx
+pop rbx
+ret""",
+    private=True,
+)
+_NO_MSR = simplified("the emulated CPU has none of these registers")
+
+
+@export(_NO_MSR, private=True)
+def native_read_msr(k: Host, msr: int) -> int:
+    """``u64 native_read_msr(unsigned int msr)``
+
+    arch/x86/include/asm/msr.h, 6.1.
+    """
+    return 0
+
+
+@export(_NO_MSR, private=True)
+def native_read_msr_safe(k: Host, msr: int, err: int) -> int:
+    """``u64 native_read_msr_safe(unsigned int msr, int *err)``
+
+    arch/x86/include/asm/msr.h, 6.1. *err* is -EIO: the access faulted.
+    """
+    k.mem.set_u32(err, -EIO & 0xFFFFFFFF)
+    return 0
+
+
+@export(_NO_MSR, private=True)
+def native_write_msr(k: Host, msr: int, low: int, high: int) -> None:
+    """``void native_write_msr(unsigned int msr, u32 low, u32 high)``
+
+    arch/x86/include/asm/msr.h, 6.1.
+    """
+
+
+@export(_NO_MSR, private=True)
+def native_write_msr_safe(k: Host, msr: int, low: int, high: int) -> int:
+    """``int native_write_msr_safe(unsigned int msr, u32 low, u32 high)``
+
+    arch/x86/include/asm/msr.h, 6.1. -EIO: the access faulted.
+    """
+    return -EIO
+
+
 data("physical_mask", 8, ((1 << 52) - 1).to_bytes(8, "little"), doc="Physical address bits of a page table entry.")
 data("sme_me_mask", 8, doc="No memory encryption.")
 data("system_state", 4, (3).to_bytes(4, "little"), align=4, doc="SYSTEM_RUNNING, init/main.c.")
