@@ -54,7 +54,7 @@ _WORDS = frozenset("signed unsigned short long int char _Bool bool void double f
 _TAGS = {"struct": "", "union": "", "enum": "u32"}
 
 _NAMES_OF = {
-    "u8": "u8 __u8 uint8_t unchar",
+    "u8": "u8 __u8 uint8_t u_int8_t unchar",
     "u16": "u16 __u16 uint16_t __le16 __be16 ushort umode_t",
     "u32": """u32 __u32 uint32_t __le32 __be32 uint gfp_t slab_flags_t fmode_t mode_t dev_t uid_t gid_t kuid_t kgid_t
         irqreturn_t vm_fault_t xa_mark_t __poll_t""",
@@ -64,10 +64,10 @@ _NAMES_OF = {
     "s16": "s16 __s16 int16_t",
     "s32": "s32 __s32 int32_t pid_t",
     "s64": "s64 __s64 int64_t ptrdiff_t ssize_t loff_t off_t time64_t ktime_t",
-    # typedefs of pointers to functions
+    # typedefs of pointers and arrays, most to functions
     "ptr": """rcu_callback_t cmp_func_t cmp_r_func_t swap_func_t swap_r_func_t list_cmp_func_t wait_queue_func_t
         exitcall_t dr_release_t dr_match_t genpool_algo_t assert_format_t kunit_resource_init_t kunit_resource_free_t
-        kunit_resource_match_t xa_update_node_t""",
+        kunit_resource_match_t xa_update_node_t cpumask_var_t match_table_t""",
     "va_list": "va_list",
     "bool": "bool _Bool",
 }
