@@ -168,7 +168,7 @@ class Bench:
             died = True
         kernel.drain()
         if not died and not kernel.modules:
-            report_leaks(kernel, kernel.leaks.made, self.allowed)
+            report_leaks(kernel, self.allowed)
         self._end()
         self._judge()
 
