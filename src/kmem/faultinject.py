@@ -52,10 +52,10 @@ def live(kernel: Kernel, module: Module, between: Callable[[], object] = lambda:
         loaded = kernel.loader.init(module)
         init = loaded.init
         between()
+        kernel.tasks.settle()
         ended = "none"
         if module.exit_function:
             ended = None
-            kernel.tasks.settle()
             loaded.rmmod()
             ended = "done"
     except InitFailed as error:

@@ -583,6 +583,10 @@ class Kernel:
         """Let *ns* nanoseconds of simulated time pass: threads, timers and works run as they come."""
         self.tasks.run_for(ns)
 
+    def raise_irq(self, irq: int) -> None:
+        """A device raises interrupt line *irq*: its handlers, and their threads, run before this returns."""
+        self.tasks.raise_irq(irq)
+
     def switch_to(self, task: int) -> None:
         """``__switch_to()``: *task* is current on this CPU."""
         if self._executor:

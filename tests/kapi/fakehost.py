@@ -321,7 +321,7 @@ class FakeMm:
         self._log("kvmalloc", size, gfp, node)
         return self.allocate(size)
 
-    def kvfree(self, p: int) -> None:
+    def kvfree(self, p: int, caller: int = 0) -> None:
         self._log("kvfree", p)
         self.live.pop(p, None)
 

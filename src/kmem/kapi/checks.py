@@ -316,6 +316,33 @@ class Checks:
                     return
             done += length
 
+    def remember(self) -> None:
+        """Code goes away in which objects were freed: look up its places while they can be."""
+        self.k.drain()
+        for thing in self.kasan.objects.values():
+            if thing.freed_site:
+                self.k.site.call_site(thing.freed_site)
+
+    def due(self, addr: int, n: int, what: str, function: int) -> None:
+        """*what*, of *n* bytes at *addr*, is due, and its *function* will be called: a finding if it was freed."""
+        self.k.drain()
+        phys, place = self.phys_of(addr), self.k.site.call_site(function, 0)
+        bad = self.kasan.shadow.first_bad(phys, n) if 0 <= phys <= self.kasan.shadow.size - n else -1
+        if bad < 0 or place.module is None or (addr, False) in self.reported:
+            return
+        self.reported.add((addr, False))
+        verdict = self.kasan.judge(Access(addr, phys, n, False, addr + bad - phys, addr))
+        thing = verdict.object
+        self.k.finding(
+            KINDS.get(verdict.bug, "out-of-bounds"),
+            f"{what} is due that lies in memory which was freed; its function is called",
+            address=addr,
+            access="read",
+            size=n,
+            object=self._object(thing) if thing else None,
+            **place.facts(),
+        )
+
     def written(self, addr: int, n: int) -> None:
         """Memory was written by the kernel."""
         if self._private.events:

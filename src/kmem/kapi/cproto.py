@@ -62,12 +62,13 @@ _NAMES_OF = {
         resource_size_t pgoff_t""",
     "s8": "s8 __s8 int8_t",
     "s16": "s16 __s16 int16_t",
-    "s32": "s32 __s32 int32_t pid_t",
+    "s32": "s32 __s32 int32_t pid_t clockid_t",
     "s64": "s64 __s64 int64_t ptrdiff_t ssize_t loff_t off_t time64_t ktime_t",
     # typedefs of pointers and arrays, most to functions
     "ptr": """rcu_callback_t cmp_func_t cmp_r_func_t swap_func_t swap_r_func_t list_cmp_func_t wait_queue_func_t
         exitcall_t dr_release_t dr_match_t genpool_algo_t assert_format_t kunit_resource_init_t kunit_resource_free_t
-        kunit_resource_match_t xa_update_node_t cpumask_var_t match_table_t""",
+        kunit_resource_match_t xa_update_node_t cpumask_var_t match_table_t smp_cond_func_t smp_call_func_t
+        irq_handler_t""",
     "va_list": "va_list",
     "bool": "bool _Bool",
 }

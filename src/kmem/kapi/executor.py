@@ -124,6 +124,7 @@ class Executor:
                 break
         self.stack_top = self.stack + RECORD
         self.traps.on_thread_return(partial(_thread_returned, k))
+        self.traps.resuming = k.sched.resume
 
     def _map_irq_stack(self, backing: int) -> None:
         """``map_irq_stack()``."""

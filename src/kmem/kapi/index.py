@@ -183,6 +183,10 @@ unpin_user_pages_dirty_lock
     "hexdump": """
 bin2hex hex2bin hex_asc hex_asc_upper hex_dump_to_buffer hex_to_bin print_hex_dump
 """,
+    "hrtimer": """
+__hrtimer_get_remaining hrtimer_active hrtimer_cancel hrtimer_forward hrtimer_init hrtimer_start_range_ns
+hrtimer_try_to_cancel kmem_hrtimer_bases kmem_ktime_get_real schedule_hrtimeout schedule_hrtimeout_range
+""",
     "hsiphash": """
 __hsiphash_unaligned __siphash_unaligned hsiphash_1u32 hsiphash_2u32 hsiphash_3u32 hsiphash_4u32 siphash_1u32
 siphash_1u64 siphash_2u64 siphash_3u32 siphash_3u64 siphash_4u64
@@ -202,6 +206,10 @@ interval_tree_insert interval_tree_iter_first interval_tree_iter_next interval_t
 ioread16 ioread16_rep ioread16be ioread32 ioread32_rep ioread32be ioread8 ioread8_rep ioremap ioremap_cache
 ioremap_encrypted ioremap_prot ioremap_uc ioremap_wc ioremap_wt iounmap iowrite16 iowrite16_rep iowrite16be iowrite32
 iowrite32_rep iowrite32be iowrite8 iowrite8_rep memcpy_fromio memcpy_toio memset_io
+""",
+    "irq": """
+disable_irq disable_irq_nosync enable_irq free_irq kmem_irq_thread kmem_irqs request_any_context_irq
+request_threaded_irq synchronize_irq
 """,
     "kobject": """
 dev_set_name kobject_add kobject_del kobject_get kobject_get_unless_zero kobject_init kobject_put kobject_set_name
@@ -428,8 +436,8 @@ __rb_erase_color __rb_insert_augmented rb_erase rb_first rb_first_postorder rb_i
 rb_next_postorder rb_prev rb_replace_node
 """,
     "rcu": """
-__rcu_read_lock __rcu_read_unlock call_rcu kvfree_call_rcu rcu_barrier rcu_cblist rcu_is_watching rcu_scheduler_active
-synchronize_rcu synchronize_rcu_expedited
+__rcu_read_lock __rcu_read_unlock call_rcu kmem_wakeme_after_rcu kvfree_call_rcu rcu_barrier rcu_cblist
+rcu_is_watching rcu_scheduler_active synchronize_rcu synchronize_rcu_expedited
 """,
     "refcount": """
 refcount_dec_and_mutex_lock refcount_dec_if_one refcount_dec_not_one refcount_warn_saturate
@@ -482,6 +490,13 @@ kmem_cache_free_bulk kmem_cache_shrink kmem_cache_size kmem_dump_obj krealloc ks
     "slab_buckets": """
 __fortify_panic __kmalloc_node_noprof __kmalloc_node_track_caller_noprof __kmem_cache_create_args
 __kvmalloc_node_noprof kmem_buckets_create kvrealloc_noprof pcpu_alloc_noprof
+""",
+    "smp": """
+on_each_cpu_cond_mask smp_call_function smp_call_function_many smp_call_function_single
+""",
+    "softirq": """
+__tasklet_hi_schedule __tasklet_schedule irq_work_queue irq_work_sync tasklet_init tasklet_kill tasklet_setup
+tasklet_unlock tasklet_unlock_spin_wait tasklet_unlock_wait
 """,
     "sort": """
 bsearch sort sort_r
@@ -549,6 +564,10 @@ msleep msleep_interruptible round_jiffies round_jiffies_relative round_jiffies_u
 schedule_timeout schedule_timeout_idle schedule_timeout_interruptible schedule_timeout_killable
 schedule_timeout_uninterruptible usleep_range_state
 """,
+    "timer_list": """
+add_timer add_timer_on init_timer_key mod_timer mod_timer_pending timer_delete timer_delete_sync timer_reduce
+timer_shutdown timer_shutdown_sync try_to_del_timer_sync
+""",
     "topology": """
 __node_distance kmem_node_cpumasks node_states node_to_cpumask_map nr_online_nodes
 """,
@@ -596,10 +615,10 @@ wait_for_completion_timeout wait_woken woken_wake_function
 """,
     "workqueue": """
 __flush_workqueue alloc_workqueue cancel_delayed_work cancel_delayed_work_sync cancel_work cancel_work_sync
-delayed_work delayed_work_timer_fn destroy_workqueue drain_workqueue flush_delayed_work flush_work mod_delayed_work_on
-pending_work queue_delayed_work_on queue_work_node queue_work_on system_bh_highpri_wq system_bh_wq
-system_freezable_power_efficient_wq system_freezable_wq system_highpri_wq system_long_wq system_power_efficient_wq
-system_unbound_wq system_wq
+current_work delayed_work_timer_fn destroy_workqueue drain_workqueue flush_delayed_work flush_work kmem_worker
+kmem_workqueues kmem_wq_barrier mod_delayed_work_on queue_delayed_work_on queue_work_on system_bh_highpri_wq
+system_bh_wq system_freezable_power_efficient_wq system_freezable_wq system_highpri_wq system_long_wq
+system_power_efficient_wq system_unbound_wq system_wq work_busy
 """,
     "x86": """
 __put_devmap_managed_page_refs boot_cpu_data devmap_managed_key hugetlb_optimize_vmemmap_key native_cpuid
@@ -628,12 +647,12 @@ xfeature_name.6 xfeature_name.7 xfeature_name.8 xfeature_name.9 device_ktype dev
 dmi_ident.19 dmi_ident.2 dmi_ident.20 dmi_ident.3 dmi_ident.4 dmi_ident.6 dmi_ident.7 dmi_ident.8 acpi_bus_type
 acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name coreboot_bus_type coreboot_bus_type.name
 cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name pcie_port_bus_type.name pnp_bus_type
-pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name dynamic_kobj_release.ktype
-firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name kset_release.ktype mm_kobj.name kunit_current
-netdev_eth_name netdev_index kmem_chain_crypto_register_notifier kmem_chain_fb_register_client
-kmem_chain_mce_register_decode_chain kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier
-kmem_chain_register_acpi_notifier kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier
-kmem_chain_register_die_notifier kmem_chain_register_inet6addr_notifier
+pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name kmem_hrtimer_bases kmem_irqs
+dynamic_kobj_release.ktype firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name kset_release.ktype
+mm_kobj.name kunit_current netdev_eth_name netdev_index kmem_chain_crypto_register_notifier
+kmem_chain_fb_register_client kmem_chain_mce_register_decode_chain kmem_chain_netlink_register_notifier
+kmem_chain_power_supply_reg_notifier kmem_chain_register_acpi_notifier kmem_chain_register_blocking_lsm_notifier
+kmem_chain_register_dcbevent_notifier kmem_chain_register_die_notifier kmem_chain_register_inet6addr_notifier
 kmem_chain_register_inet6addr_validator_notifier kmem_chain_register_inetaddr_notifier
 kmem_chain_register_inetaddr_validator_notifier kmem_chain_register_keyboard_notifier
 kmem_chain_register_memory_notifier kmem_chain_register_module_notifier kmem_chain_register_netdevice_notifier
@@ -643,7 +662,7 @@ kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier k
 param_array_element kmalloced_params param_value pci_bus_type.name pci_next_slot pci_root_bus net_exit_list
 net_generic_ids platform_bus_type.name platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs
 rcu_cblist kmem_registry genl_ids rtnl_held kmem_sched shrink_control shrinker_list kmem_node_cpumasks empty_inode_ops
-vfs_next_ino delayed_work pending_work radix_tree_node_cachep
+vfs_next_ino kmem_workqueues radix_tree_node_cachep
 """
 """Variables of the model's own."""
 

@@ -170,14 +170,10 @@ class Modules:
 
             update_jiffies(self.k)
         value = self.k.executor.run(function, *args)
-        if self.k.symbols.placed("rcu_cblist"):
+        if self.k.symbols.placed("rcu_cblist") and not self.k.sched.on:
             from kmem.kapi.rcu import drain
 
             self.k.executor.drive(drain(self.k))
-        if self.k.symbols.placed("pending_work"):
-            from kmem.kapi.workqueue import run_pending
-
-            self.k.executor.drive(run_pending(self.k))
         self.k.mm.run_work()
         self._balanced(function)
         return int(value)

@@ -126,7 +126,7 @@ class CrashSite:
             read=self._read_code,
             symbols=k.kallsyms,
             build=Build(r.oops_version, r.oops_options, r.hardware),
-            cpu=0,
+            cpu=k.cpu,
             pid=k.pid,
             comm=k.comm(),
             taint=k.tainted,
@@ -207,7 +207,9 @@ class CrashSite:
 
         frames = self._unwound(regs.regs if regs else self.regs())
         going = any(module.state == 2 for module in self.k.modules.values())
-        outer = kernel_text(self.k.release.name).syscall(MODULE_EXIT if going else MODULE_INIT)
+        text, sched = kernel_text(self.k.release.name), self.k.sched
+        ours = not sched.on or (self.k.current == sched.main and not self.k.context.in_interrupt())
+        outer = text.syscall(MODULE_EXIT if going else MODULE_INIT) if ours else []
         return task_trace(frames, inner=inner, outer=outer)
 
     def stack_addresses(self) -> list[int]:

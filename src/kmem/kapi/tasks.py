@@ -4,12 +4,14 @@ a machine that is saved while threads sleep.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kmem.errors import UsageError
 from kmem.kapi.host import Stuck
 from kmem.lib.cstruct import u64
+from kmem.machine.fault import AccessFault
 from kmem.mm.mm_types import KDATA_ADDRESS, kdata
 from kmem.sched import core, deadlock
 from kmem.sched import layout as at
@@ -83,6 +85,32 @@ class Tasks:
         """Address of ``__preempt_count`` of *cpu*."""
         return int(self._count[cpu])
 
+    def started(self) -> None:
+        """There is more than one task: time brings events."""
+        from kmem.kapi import hrtimer, rcu, timer_list
+        from kmem.kapi.timekeeping import update_jiffies
+
+        k: Any = self.k
+        if not self.sched.sources:
+            lists = {timer_list: at.TIMERS, hrtimer: at.HRTIMERS, rcu: 0}
+            self.sched.sources = [partial(self._safely, partial(m.next_event, k), lists[m]) for m in lists]
+            self.sched.expire_sources = [partial(self._safely, partial(m.expire, k), lists[m]) for m in lists]
+            self.sched.expire_sources.append(lambda now: update_jiffies(k) if k.symbols.placed("jiffies") else None)
+
+    def _safely(self, look: Callable[..., int | None], head: int, *words: int) -> int:
+        """Call *look*, which follows the list that begins at *head*; one that leads nowhere is given up."""
+        try:
+            return look(*words) or 0
+        except AccessFault as fault:
+            if not head:
+                raise
+            what = "the list of timers was overwritten: a timer was freed, or initialised again, while it was armed"
+            self.k.finding("wild-pointer", what, address=fault.address)
+            slot = self.sched.block + head
+            self.mem.set_u64(slot, slot if head == at.HRTIMERS else 0)
+            self.mem.set_u64(slot + 8, slot if head == at.HRTIMERS else 0)
+            return core.FOREVER
+
     # threads
 
     def new_kthread(self, name: str, fn: int, data: int) -> int:
@@ -136,6 +164,11 @@ class Tasks:
                 sched.delist(task)
                 self.free_kthread(task)
 
+    def due(self, what: str, address: int, size: int, function: int) -> None:
+        """Something that a module left for later is due."""
+        if self.k.checks:
+            self.k.checks.due(address, size, what, function)
+
     def thread_returned(self, result: int) -> Generator[Any, Any, int]:
         """The function of the running thread has returned."""
         from kmem.kapi.kthread import do_exit
@@ -168,9 +201,12 @@ class Tasks:
             deadlock.report(self.k, self.sched, self.held, waiting)
         raise Stuck("deadlock")
 
-    def stuck(self, kind: str, message: str, address: int) -> NoReturn:
-        """Record a finding and end the run."""
-        self.k.finding(kind, message, address=address)
+    def waits_for_itself(self, message: str, address: int, function: int) -> NoReturn:
+        """*function* waits for its own end: record a finding and end the run."""
+        site = self.k.site.call_site(self.k.caller)
+        if site.module is None:  # a tail call
+            site = self.k.site.call_site(function, 0)
+        self.k.finding("deadlock", message, address=address, **site.facts())
         raise Stuck(message)
 
     def acquired(self, lock: int, kind: str) -> None:
@@ -183,6 +219,8 @@ class Tasks:
 
     def init_goes(self) -> None:
         """The init code of a module is freed: remember the names of the places in it."""
+        if self.k.checks:
+            self.k.checks.remember()
         self._places = {lock: self.k.site.call_site(site) for lock, (_, site, _) in self.held.items()}
 
     def module_goes(self, module: Module) -> None:
@@ -192,16 +230,93 @@ class Tasks:
             if place.module is module:
                 self._left(place, f"{self.comm(task)} still holds a {kind}", lock)
                 del self.held[lock]
+        self._lines_go(module)
+        if not self.sched.on:
+            return
+        self._events_go(module)
         for task in list(self.sched.tasks()):
             fn = self.mem.u64(self.sched.record(task) + at.KTHREAD_FN)
             if task != self.k.current and module.contains(fn):
                 self._left(self.k.site.call_site(fn, 0), f"thread {self.comm(task)} still runs", task)
                 self.sched.kill(task)
 
+    def _events_go(self, module: Module) -> None:
+        """Timers, works, tasklets and RCU callbacks of *module* that are left."""
+        from kmem.kapi import hrtimer, rcu, softirq, timer_list
+
+        k: Any = self.k
+        for timer in timer_list.timers(k):
+            fn, work = self.mem.u64(timer + timer_list.FUNCTION), 0
+            if k.symbols.placed("delayed_work_timer_fn") and fn == k.address_of("delayed_work_timer_fn"):
+                work, fn = timer - 32, self.mem.u64(timer - 8)
+            if module.contains(fn) or module.contains(timer):
+                self._left(k.site.call_site(fn, 0), "a delayed work is pending" if work else "a timer is armed", timer)
+                timer_list.detach(k, timer)
+        for timer in hrtimer.timers(k):
+            fn = self.mem.u64(timer + hrtimer.FUNCTION)
+            if module.contains(fn) or module.contains(timer):
+                self._left(k.site.call_site(fn, 0), "a high-resolution timer is armed", timer)
+                hrtimer.hrtimer_try_to_cancel(k, timer)
+        for what, address, fn in softirq.scheduled(k):
+            if module.contains(fn) or module.contains(address):
+                self._left(k.site.call_site(fn, 0), f"{what} is scheduled", address)
+                softirq.forget(k, address)
+        if k.symbols.placed("kmem_workqueues"):
+            try:
+                self._works_go(module)
+            except AccessFault as fault:
+                k.finding("wild-pointer", "the list of works was overwritten", address=fault.address)
+        if k.symbols.placed("rcu_cblist"):
+            for head, fn in rcu.callbacks(k):
+                if module.contains(fn):
+                    what = "an RCU callback was not called yet (rcu_barrier() waits for that)"
+                    self._left(k.site.call_site(fn, 0), what, head)
+            for _ in range(100):
+                if not rcu.pending(k):
+                    break
+                self.run_for(8_000_000)
+
+    def _works_go(self, module: Module) -> None:
+        """Works of *module* that are pending or run."""
+        from kmem.kapi import workqueue
+
+        k: Any = self.k
+        system = [k.address_of("kmem_workqueues") + n * workqueue.QUEUE_SIZE for n in range(len(workqueue.SYSTEM))]
+        for wq in workqueue.queues(k) + system:
+            for work in workqueue.works_of(k, wq):
+                fn = self.mem.u64(work + 24)
+                if module.contains(fn):
+                    busy = workqueue.executor_of(k, work)
+                    self._left(k.site.call_site(fn, 0), "a work still runs" if busy else "a work is pending", work)
+                    workqueue.forget(k, work)
+
+    def _lines_go(self, module: Module) -> None:
+        """Interrupt lines that *module* has not given back."""
+        from kmem.kapi import irq
+
+        k: Any = self.k
+        if not k.symbols.placed("kmem_irqs"):
+            return
+        for number in range(irq.NR_IRQS):
+            for action in irq.actions(k, number):
+                fn = self.mem.u64(action) or self.mem.u64(action + k.layout["irqaction"].offset("thread_fn"))
+                if module.contains(fn):
+                    place = k.site.call_site(fn, 0).facts()
+                    k.finding("leak", f"interrupt line {number} never freed", address=action, **place)
+                    self.mem.set_u64(irq.line(k, number), 0)
+
     def _left(self, place: CallSite, what: str, address: int) -> None:
         self.k.finding("api-misuse", f"{what} when the module's code goes away", address=address, **place.facts())
 
     # time
+
+    def raise_irq(self, number: int) -> None:
+        """A device asserts its line; its handlers have run when this returns."""
+        from kmem.kapi import irq
+
+        k: Any = self.k
+        irq.raise_line(k, number)
+        self.run_for(1_000_000)
 
     def settle(self) -> None:
         """A moment between two system calls, for what was started to begin."""

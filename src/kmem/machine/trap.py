@@ -103,7 +103,9 @@ class Traps:
         self._frames: dict[int, _Frame] = {}
         self._tokens = 0
         self._index = 0
-        self.resuming: Callable[[], None] = lambda: None
+        self.resuming: Callable[[bool], None] = lambda on: None
+        self.repeatable: set[int] = set()
+        """Stubs of functions that may be called anew when the guest code has returned that they called."""
         self._mailboxes: dict[int, tuple[Mailbox, Mailbox, Mailbox]] = {}
         self.use_mailbox(mailbox_phys)
         cpu.suspend = self._suspend
@@ -146,21 +148,22 @@ class Traps:
 
     def unsaveable(self) -> list[tuple[int, str]]:
         """Stack pointer and stub of the generators that wait for guest code: `mark_frames` cannot keep those."""
-        return [(f.rsp, f"{self._stubs[f.index]:#x}") for f in self._frames.values() if not f.switched]
+        waiting = [f for f in self._frames.values() if not f.switched and self._stubs[f.index] not in self.repeatable]
+        return [(f.rsp, f"{self._stubs[f.index]:#x}") for f in waiting]
 
-    def mark_frames(self) -> tuple[int, tuple[tuple[int, int, bytes], ...]]:
+    def mark_frames(self) -> tuple[int, tuple[tuple[int, int, bytes, bool], ...]]:
         """The generators whose tasks wait to be switched to, for `rewind_frames`."""
-        return self._tokens, tuple((f.token, f.index, f.saved) for f in self._frames.values())
+        return self._tokens, tuple((f.token, f.index, f.saved, f.switched) for f in self._frames.values())
 
-    def rewind_frames(self, mark: tuple[int, tuple[tuple[int, int, bytes], ...]]) -> None:
+    def rewind_frames(self, mark: tuple[int, tuple[tuple[int, int, bytes, bool], ...]]) -> None:
         """Let exactly the generators of *mark* wait again. Each is called anew, with the same arguments, when its task
-        runs; `resuming` is called just before, so that its first sleep can be made to end at once.
+        runs; `resuming` is told before and after that, so that its first sleep can be made to end at once.
         """
         for frame in self._frames.values():
             if frame.generator is not None:
                 frame.generator.close()
         self._tokens, frames = mark if mark else (self._tokens, ())
-        self._frames = {token: _Frame(None, index, saved, token, True) for token, index, saved in frames}
+        self._frames = {token: _Frame(None, index, saved, token, how) for token, index, saved, how in frames}
 
     def on_thread_return(self, handler: Handler) -> None:
         """Let *handler* serve the return of a thread's function. It finds the value in word `trapcode.RESULT`, and must
@@ -223,13 +226,17 @@ class Traps:
         """Call a function anew in which a task slept when the machine was saved."""
         self._head[:] = frame.saved
         self._index = frame.index
-        self.resuming()
-        result: Any = self._table[frame.index](self.words)
-        if result.__class__ is not GeneratorType:
-            del self._frames[frame.token]
-            return int(result or 0) & MASK
-        frame.generator = result
-        return self._advance(frame, None)
+        if frame.switched:
+            self.resuming(True)
+        try:
+            result: Any = self._table[frame.index](self.words)
+            if result.__class__ is not GeneratorType:
+                del self._frames[frame.token]
+                return int(result or 0) & MASK
+            frame.generator = result
+            return self._advance(frame, None)
+        finally:
+            self.resuming(False)
 
     def _advance(self, frame: _Frame, value: int | None) -> int:
         """Run a generator up to its next yield and do what it asks for; its value when it is done."""

@@ -231,9 +231,9 @@ class Mm(VmapCalls, IomemCalls, Inlines, PageCalls, Provenance):
         self._here(0, gfp)
         return self.core.k_kvmalloc(size, gfp, node)
 
-    def kvfree(self, p: int) -> None:
+    def kvfree(self, p: int, caller: int = 0) -> None:
         """``void kvfree(const void *addr)``."""
-        self._here()
+        self._here(caller)
         self.core.k_kvfree(p)
 
     # per-cpu

@@ -78,6 +78,7 @@ class Host(Protocol):
     def use_cpu(self, cpu: int, task: int) -> None: ...
     def current_slot(self, cpu: int) -> int: ...
     def count_slot(self, cpu: int) -> int: ...
+    def started(self) -> None: ...
     def new_kthread(self, name: str, fn: int, data: int) -> int: ...
     def free_kthread(self, task: int) -> None: ...
     def nothing_runs(self, waiting: list[int]) -> None: ...
@@ -104,7 +105,7 @@ class Scheduler:
         """Whether the run is such a one (`Kernel.run_for`)."""
         self.sources: list[Callable[[], int]] = []
         """Each returns the time of its next event, `FOREVER` without one."""
-        self.expire_sources: list[Callable[[int], None]] = []
+        self.expire_sources: list[Callable[[int], object]] = []
         """Each does what is due at a time: wakes tasks, marks softirqs and interrupts as pending."""
         self.resuming = False
         """The kernel function that is starting slept when the machine was saved: its first sleep is over."""
@@ -129,7 +130,6 @@ class Scheduler:
         mem.set_u64(self.block + at.SEED, (self._seed * 0x9E3779B97F4A7C15 + 0x5DEECE66D) & MASK64)
         mem.set_u32(self.block + at.STARTED, 1)
         lists.init(mem, self.block + at.SLEEPERS)
-        lists.init(mem, self.block + at.TIMERS)
         lists.init(mem, self.block + at.HRTIMERS)
         lists.init(mem, self.block + at.ZOMBIES)
         current = mem.u64(k.current_slot(0))
@@ -145,6 +145,7 @@ class Scheduler:
             mem.set_u64(self._cpu_at(cpu) + at.IDLE, idle)
             if cpu:
                 mem.set_u64(k.current_slot(cpu), idle)
+        k.started()
         self._wake_machine()
 
     def adopt(self, task: int) -> None:
@@ -179,6 +180,10 @@ class Scheduler:
     def exists(self, task: int) -> bool:
         """Whether *task* is one of the machine's."""
         return task in self.tasks()
+
+    def resume(self, on: bool) -> None:
+        """The kernel function that is called now slept when the machine was saved; it was woken since."""
+        self.resuming = on
 
     # looking
 
@@ -305,13 +310,17 @@ class Scheduler:
         mem = self._mem
         task = self.curr(cpu)
         here = self._cpu_at(cpu)
-        if task == self.idle(cpu):
+        if self._sleeps(cpu, task):
             return mem.u64(here + at.QUEUE) != here + at.QUEUE or bool(mem.u32(here + at.IRQ_PENDING))
         record = self.record(task)
         if mem.u32(record + at.KIND) != SPIN:
             return True
         changed: bool = mem.u32(mem.u64(record + at.OBJECT)) != mem.u32(record + at.SEEN)
         return changed or (bool(mem.u32(here + at.IRQ_PENDING)) and self._interruptible(cpu, task))
+
+    def _sleeps(self, cpu: int, task: int) -> bool:
+        """Whether *cpu*, whose current task is *task*, idles; handlers of an interrupt may run."""
+        return task == self.idle(cpu) and not self._mem.u32(self._k.count_slot(cpu)) & at.IN_INTERRUPT
 
     def _interruptible(self, cpu: int, task: int) -> bool:
         """Whether an interrupt can be delivered to *cpu*, whose context was saved."""
@@ -345,7 +354,7 @@ class Scheduler:
         here = self._cpu_at(cpu)
         task = self.curr(cpu)
         pending = mem.u32(here + at.IRQ_PENDING)
-        if task == self.idle(cpu) and not pending:
+        if self._sleeps(cpu, task) and not pending:
             task = self._pop(cpu)
             self._set_current(cpu, task)
         k.use_cpu(cpu, task)
@@ -388,7 +397,7 @@ class Scheduler:
             return 0
         mem, o = self._mem, self.offsets
         cpu, task = self.cpu, self.current
-        if self._k.executor.cpu.depth > 1:
+        if self._k.executor.cpu.depth > 1 or (task == self.idle(cpu) and self._k.context.in_interrupt()):
             return self._wait_alone(task)
         if task != self.idle(cpu):
             if self.state(task) == at.TASK_RUNNING:
@@ -400,7 +409,9 @@ class Scheduler:
         return 0
 
     def _wait_alone(self, task: int) -> int:
-        """*task* sleeps in guest code that a Python function has called, so that nothing else can run meanwhile."""
+        """*task* sleeps where nothing else can run meanwhile: in guest code that a Python function has called, or in an
+        interrupt of an idle CPU.
+        """
         if self.state(task) != at.TASK_RUNNING:
             record = self.record(task)
             deadline = self._mem.u64(record + at.DEADLINE)
