@@ -571,6 +571,11 @@ class Kernel:
         finally:
             self.switch_to(before)
 
+    def owner_of(self, address: int) -> int:
+        """``__module_address()``: the ``struct module`` whose memory holds *address*, 0 if it is none's."""
+        module = self.loader.at(address)
+        return module.address if module else 0
+
     def use_cpu(self, cpu: int, task: int) -> None:
         """The machine executes *cpu*, whose current task is *task*."""
         base = u64(self.mm.view.per_cpu_offset(cpu))

@@ -475,6 +475,9 @@ class FakeHost:
 
     caller = CALLER
 
+    def owner_of(self, address: int) -> int:
+        return 0
+
     def __init__(self) -> None:
         self.mem = FakeMemory()
         self.mm = FakeMm(self.mem)

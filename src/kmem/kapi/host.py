@@ -291,6 +291,10 @@ class Host(Protocol):
     def nr_cpus(self) -> int: ...
     @property
     def cpu(self) -> int: ...
+
+    def owner_of(self, address: int) -> int:
+        """The ``struct module`` whose memory holds *address*; 0 for the kernel's."""
+
     @property
     def nr_nodes(self) -> int: ...
 

@@ -196,11 +196,10 @@ class Modules:
         """What the module has registered and not taken out: the kernel would call code that is gone."""
         from kmem.kapi.registry import left
 
-        for what, address, caller in left(self.k):
-            if module.has_code(caller - 1):
-                name = module.function(caller - 1) or ""
-                site = CallSite(caller, module, name, caller - (module.symbol(name) or caller))
-                self.k.left.append((what, address, site))
+        for what, address, caller in left(self.k, module.address):
+            name = module.function(caller - 1) or ""
+            site = CallSite(caller, module, name, caller - (module.symbol(name) or caller))
+            self.k.left.append((what, address, site))
 
     def forget(self, module: Module) -> None:
         from kmem.kapi.params import free_params

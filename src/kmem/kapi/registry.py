@@ -14,7 +14,7 @@ from kmem.kapi.errno import ENOMEM, err_ptr, is_err
 from kmem.kapi.export import data, family, simplified
 from kmem.kapi.host import Host
 
-NODE_SIZE = 32
+NODE_SIZE = 40
 LEFT = {
     "proc": "an entry of /proc",
     "debugfs": "an entry of debugfs",
@@ -37,8 +37,9 @@ def add(k: Host, kind: str, thing: int) -> bool:
     head = k.address_of("kmem_registry")
     node = k.mm.kmalloc(NODE_SIZE, GFP_KERNEL, -1, head)  # the kernel's own: no module has to free it
     if node:
-        for offset, value in ((0, k.mem.u64(head)), (8, crc32(kind.encode())), (16, thing), (24, k.caller)):
-            k.mem.set_u64(node + offset, value)
+        values = (k.mem.u64(head), crc32(kind.encode()), thing, k.caller, k.owner_of(k.caller))
+        for number, value in enumerate(values):
+            k.mem.set_u64(node + 8 * number, value)
         k.mem.set_u64(head, node)
     return bool(node)
 
@@ -78,15 +79,16 @@ def things(k: Host, kind: str) -> list[int]:
     return found[::-1]
 
 
-def left(k: Host) -> list[tuple[str, int, int]]:
-    """Of what must be taken out again: what it is, the object, and the return address of the call that put it in."""
+def left(k: Host, owner: int) -> list[tuple[str, int, int]]:
+    """Of what *owner*, a ``struct module``, must take out again: what it is, the object, and the return address of the
+    call that put it in."""
     if not k.symbols.placed("kmem_registry"):
         return []
     words = {crc32(kind.encode()): what for kind, what in LEFT.items()}
     node, found = k.mem.u64(k.address_of("kmem_registry")), []
     while node:
         what = words.get(k.mem.u64(node + 8))
-        if what:
+        if what and k.mem.u64(node + 32) == owner:
             found.append((what, k.mem.u64(node + 16), k.mem.u64(node + 24)))
         node = k.mem.u64(node)
     return found[::-1]
