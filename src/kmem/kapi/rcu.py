@@ -244,9 +244,12 @@ def drain(k: Host) -> Guest:
             k.mem.set_u64(cblist + _DONE + 8, 0)
             _move(k, _NEXT, _DONE)
         count += 1
-        k.context.local_bh_disable()
-        yield from _call(k, head)
-        k.context.local_bh_enable()
+        if k.mem.u64(head + 8) < KFREE_OFFSET_LIMIT:  # kfree_rcu_work() runs in a task
+            yield from _call(k, head)
+        else:
+            k.context.local_bh_disable()
+            yield from _call(k, head)
+            k.context.local_bh_enable()
         _move(k, _NEXT, _DONE)
     k.mm.rcu_destroy_caches()
     return count
