@@ -66,8 +66,8 @@ def _call(k: Kernel, entry: Export, variadic: bool, args: tuple[Any, ...]) -> An
         result = entry.handler(k, *given)
         if hasattr(result, "send"):
             result = k.executor.drive(result)
-            if entry.prototype.startswith("bool "):
-                result = bool(result)
+        if entry.prototype.startswith("bool "):
+            result = bool(result)
     finally:
         for text in texts:
             k.mm.core.k_scratch_free(text)
