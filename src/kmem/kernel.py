@@ -143,7 +143,7 @@ class Kernel:
             self.drain()
             self.events.forget(early.append)
             self.events.restart()
-            self.checks = Checks(self, early)
+            self.checks = Checks(self, early, keep=check == "full")
             self.mem = self.checks.mem
         for level, text in self.boot_config.boot_log:
             self.log.printk(text + "\n", level)

@@ -33,6 +33,7 @@ from kmem.mm.mm_types import kmem_cache
 from kmem.mm.stream import Event
 from kmem.sanitizers import gfp
 from kmem.sanitizers.kasan import ZERO_SIZE_PTR, Access, Bug, Kasan, Object, Verdict
+from kmem.sanitizers.quarantine import Quarantine
 from kmem.sanitizers.report import SlabObject
 from kmem.sanitizers.shadow import GLOBAL_REDZONE
 
@@ -52,6 +53,8 @@ KINDS = {
 MOVE = frozenset(("krealloc", "krealloc_noprof", "kvrealloc", "kvrealloc_noprof", "krealloc_node_align_noprof"))
 """What the allocator itself copies into what it gives."""
 LEAVE = frozenset(("_copy_to_user", "copy_user_generic_unrolled", "copy_user_generic_string"))
+KEPT = {"kfree": 0, "kfree_sensitive": 0, "kvfree": 0, "kmem_cache_free": 1}
+"""What frees an object, and which argument it is."""
 CHECKED = frozenset(
     f"kmem.kapi.{name}"
     for name in (
@@ -124,12 +127,14 @@ def _bytes(n: int) -> str:
 class Checks:
     """The checks of one kernel *k*, a `kmem.kernel.Kernel`. Made after boot, before the first module."""
 
-    def __init__(self, k: Any, early: Iterable[Event]) -> None:
+    def __init__(self, k: Any, early: Iterable[Event], *, keep: bool = False) -> None:
         self.k = k
         self.kasan = Kasan(k.mm.ram.size, self, k.loader.is_code, self.sample)
         self.kasan.bad_free = self._bad_free
         self._private = k.mm.core.private
         self._sizes: dict[int, tuple[int, int]] = {}
+        self.quarantine = Quarantine(k.mm.ram.size if keep else 0, self._release)
+        """With *keep*: what the module has freed, and the allocator does not know yet."""
         self.reader = 0
         """Where the running RCU reader began: a return address."""
         self._frames: dict[int, int] = {}
@@ -140,6 +145,8 @@ class Checks:
             "vfree": self._vfree,
             "simple_read_from_buffer": self._simple_read,
             "__rcu_read_lock": self._reads,
+            "kmem_cache_destroy": lambda words: self.quarantine.flush(),
+            "kmem_cache_shrink": lambda words: self.quarantine.flush(),
             **dmacheck.functions(self),
             "_copy_from_user": lambda words: self.kernel_access(words[0], words[2], True),
         }
@@ -238,12 +245,13 @@ class Checks:
 
     def mark(self) -> Any:
         """The state of now, for :meth:`rewind`."""
-        return self.kasan.mark(), set(self.reported)
+        return self.kasan.mark(), set(self.reported), self.quarantine.mark()
 
     def rewind(self, mark: Any) -> None:
         """Memory is as it was at *mark*."""
         self.kasan.rewind(mark[0])
         self.reported = set(mark[1])
+        self.quarantine.rewind(mark[2])
 
     # accesses
 
@@ -362,12 +370,15 @@ class Checks:
         entry = lookup(name)
         watch = isinstance(entry, Export) and entry.handler.__module__ in CHECKED
         moves, leaves, before = name in MOVE, name in LEAVE, self._before.get(name)
+        held = KEPT.get(name) if self.quarantine.limit else None
 
         def served(k: Host, words: RawArgs) -> int | Generator[Call, int, int]:
             if leaves:
                 self.leaving(words[1], words[2])
             elif before:
                 before(words)
+            if held is not None and self._keep(name, words[held]):
+                return 0
             self.mem.watching = watch
             try:
                 result = bound(k, words)
@@ -381,6 +392,36 @@ class Checks:
             return result
 
         return served
+
+    def _keep(self, name: str, address: int) -> bool:
+        """Put what is freed into quarantine; False if the allocator is to see to it at once."""
+        self.k.drain()
+        thing = self.kasan.objects.get(address)
+        if thing is None or not thing.cache or self._cache(thing.cache)[1] & SLAB_TYPESAFE_BY_RCU:
+            return False
+        if not thing.live and address not in self.quarantine:
+            return False
+        kind = "kmem_cache_free" if name == "kmem_cache_free" else "kfree"
+        time, caller, task = self.k.now(), self.k.caller, self.k.pid
+        event = Event(time, kind, self.k.cpu, 0, task, caller, address, 0, 0, 0, -1, thing.cache, 0)
+        double = address in self.quarantine
+        if name == "kfree_sensitive" and not double:
+            self.mem.fill(address, 0, thing.room)
+        self.kasan(event)
+        if not double:
+            self.k.leaks(event)
+            self.quarantine.put(address, thing.cache, thing.room)
+        return True
+
+    def _release(self, address: int, cache: int) -> None:
+        """An object leaves the quarantine."""
+        self.kasan.released = address
+        if self.kasan.objects[address].kind == "kmalloc":
+            self.k.mm.kfree(address)
+        else:
+            self.k.mm.kmem_cache_free(cache, address)
+        self.k.drain()
+        self.kasan.released = 0
 
     def _flags(self, event: Event) -> None:
         """An allocation of the module's: are its flags such as can be meant?"""

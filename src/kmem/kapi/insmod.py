@@ -202,9 +202,12 @@ class Modules:
             self.k.left.append((what, address, site))
 
     def forget(self, module: Module) -> None:
+        """Take a module out whose exit, or whose init in vain, has run."""
         from kmem.kapi.params import free_params
 
         self._registered(module)
+        if self.k.checks:
+            self.k.checks.quarantine.flush()
         if module.params:
             self.k.executor.drive(free_params(self.k, module.params[0].address, len(module.params)))
         self.k.site.forget_sites()

@@ -19,6 +19,8 @@ from kmem.sanitizers.shadow import Shadow
 
 PAGE = 4096
 ZERO_SIZE_PTR = 16
+PERCPU_AROUND = 64
+"""Bytes on either side of a module's per-cpu variable that are watched, if nobody is known to have them."""
 ZEROED = 0x100
 """``__GFP_ZERO``."""
 
@@ -67,6 +69,7 @@ class Bug(StrEnum):
 _BUGS = {
     codes.PAGE_FREE: Bug.USE_AFTER_FREE,
     codes.SLAB_FREE: Bug.USE_AFTER_FREE,
+    codes.PERCPU_FREE: Bug.USE_AFTER_FREE,
     codes.PAGE_REDZONE: Bug.SLAB_OUT_OF_BOUNDS,
     codes.SLAB_REDZONE: Bug.SLAB_OUT_OF_BOUNDS,
     codes.GLOBAL_REDZONE: Bug.GLOBAL_OUT_OF_BOUNDS,
@@ -105,7 +108,7 @@ class Verdict:
         return f"{address - thing.address} bytes inside of"
 
 
-Mark = tuple[list[Object], dict[int, int], set[int], dict[int, int]]
+Mark = tuple[list[Object], dict[int, int], set[int], dict[int, int], dict[int, int]]
 
 
 class Memory(Protocol):
@@ -143,8 +146,12 @@ class Kasan:
         """Objects that were allocated, by whomever, since somebody watches, in slabs from before."""
         self._seen: dict[int, int] = {}
         """The cache of each page frame of a slab in which what is nobody's is marked."""
+        self._percpus: dict[int, int] = {}
+        """Bytes of each per-cpu variable that was allocated, by its offset."""
         self._large: dict[int, int] = {}
         """Bytes of each allocation that has pages of its own."""
+        self.released = 0
+        """The object that leaves the quarantine: its free was seen when it happened."""
         self.bad_free: Callable[[str, Event, Object | None], None] = lambda what, event, thing: None
         """Told of a free that may not be: double-free, invalid-free or mismatched-free."""
 
@@ -167,8 +174,10 @@ class Kasan:
             if event.ptr:
                 self._vmalloc(event)
         elif kind == "percpu_alloc_percpu":
-            for phys in self._memory.percpu(event.ptr):
-                self.shadow.unpoison(phys & -8, -(-(event.requested + phys % 8) // 8) * 8)
+            if event.ptr:
+                self._percpu(event)
+        elif kind == "percpu_free_percpu":
+            self._percpu_freed(event)
         elif kind == "vfree":
             self._gone(event, self.objects.get(event.ptr))
 
@@ -226,6 +235,8 @@ class Kasan:
 
     def _freed(self, event: Event) -> None:
         address, thing = event.ptr, self.objects.get(event.ptr)
+        if address == self.released:
+            return
         phys = address - PAGE_OFFSET
         if not 0 <= phys < self.shadow.size:
             inside = self.find(address)
@@ -286,6 +297,33 @@ class Kasan:
             self.shadow.poison(phys, size, codes.PAGE_FREE)
         if thing is not None and thing.live:
             self._gone(event, thing)
+
+    def _percpu(self, event: Event) -> None:
+        """A per-cpu variable: on each CPU, what lies between a module's and the next one is nobody's."""
+        first, start, mine = event.ptr, event.ptr & -8, self._mine(event.call_site)
+        end = first + event.requested + 7 & -8
+        before = max((s + n for s, n in self._percpus.items() if s < first), default=start - PERCPU_AROUND)
+        behind = min((s for s in self._percpus if s > first), default=end + PERCPU_AROUND)
+        self._percpus[first] = event.requested
+        exact = first == start and behind >= end
+        for at in self._memory.percpu(first):
+            phys = at & -8
+            self.shadow.unpoison(phys, event.requested if exact and mine else end - start)
+            self.shadow.written(phys, end - start)  # alloc_percpu() zeroes
+            self._note(event, PAGE_OFFSET + at, event.requested, end - first)
+            if mine:
+                left, right = min(start - before, PERCPU_AROUND) & -8, min(behind - end, PERCPU_AROUND) & -8
+                for edge, length in ((phys - left, left), (phys + end - start, right)):
+                    if length > 0:
+                        self.shadow.poison(edge, length, codes.PERCPU_REDZONE)
+
+    def _percpu_freed(self, event: Event) -> None:
+        size = self._percpus.pop(event.ptr, 0)
+        for phys in self._memory.percpu(event.ptr):
+            thing = self.objects.get(PAGE_OFFSET + phys)
+            if thing is not None and thing.kind == "percpu_alloc_percpu":
+                self.shadow.poison(phys + 7 & -8, size, codes.PERCPU_FREE)
+                self._gone(event, thing)
 
     def _vmalloc(self, event: Event) -> None:
         size, shadow = event.requested, self.shadow
@@ -362,11 +400,13 @@ class Kasan:
             dict(self._seen),
             set(self._known),
             dict(self._large),
+            dict(self._percpus),
         )
 
     def rewind(self, mark: Mark) -> None:
         """Memory is as it was at *mark*."""
         self.shadow.rollback()
-        objects, seen, known, large = mark
+        objects, seen, known, large, percpus = mark
         self.objects = {thing.address: replace(thing) for thing in objects}
         self._seen, self._known, self._large = dict(seen), set(known), dict(large)
+        self._percpus = dict(percpus)

@@ -16,6 +16,8 @@ SLAB_FREE = 0xFB
 GLOBAL_REDZONE = 0xF9
 VMALLOC_INVALID = 0xF8
 """``KASAN_*`` of mm/kasan/kasan.h."""
+PERCPU_REDZONE, PERCPU_FREE = 0xC6, 0xC5
+"""Beside a per-cpu variable, and one that is freed: KASAN knows neither."""
 
 GRANULE = 8
 _ALIGN = 2 << 20

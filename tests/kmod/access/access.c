@@ -2,13 +2,14 @@
 /*
  * access - one access to memory a load
  *
- * from=   where the memory is: kmalloc, kzalloc, cache, pages, vmalloc, global
+ * from=   where the memory is: kmalloc, kzalloc, cache, pages, vmalloc, percpu, global
  * size=   its bytes
  * at=     where in it the access is, from its start
  * width=  bytes of the access: 1, 2, 4 or 8; any number for set, copy, text and user
  * op=     read, write, set (memset), copy (memcpy from it), text (strscpy of that many characters to it),
  *         user (copy_to_user from it), none
  * freed=  whether it was freed before
+ * again=  whether as much was allocated again after that
  * fault=  a wrong free in place of the right one: double, inside, vfree, kfree, cache, order, errptr, stack, global
  * fill=   whether it was written before
  */
@@ -16,6 +17,7 @@
 #include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/percpu.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -24,7 +26,7 @@
 static char *from = "kmalloc", *op = "none", *fault = "";
 static unsigned int size = 64, width = 1;
 static int at;
-static bool freed, fill;
+static bool freed, fill, again;
 module_param(from, charp, 0444);
 module_param(op, charp, 0444);
 module_param(fault, charp, 0444);
@@ -33,11 +35,14 @@ module_param(width, uint, 0444);
 module_param(at, int, 0444);
 module_param(freed, bool, 0444);
 module_param(fill, bool, 0444);
+module_param(again, bool, 0444);
 
 static struct kmem_cache *cache, *other;
 static char room[256], text[512];
 static unsigned long user;
 module_param(user, ulong, 0444);
+
+static void __percpu *area;
 
 static bool is(const char *what)
 {
@@ -52,6 +57,10 @@ static noinline void *take(void)
 		return (void *)__get_free_pages(GFP_KERNEL, get_order(size));
 	if (is("vmalloc"))
 		return vmalloc(size);
+	if (is("percpu")) {
+		area = __alloc_percpu(size, 8);
+		return area ? per_cpu_ptr(area, 1) : NULL;
+	}
 	if (is("global"))
 		return room;
 	return is("kzalloc") ? kzalloc(size, GFP_KERNEL) : kmalloc(size, GFP_KERNEL);
@@ -65,6 +74,8 @@ static noinline void give(void *p)
 		free_pages((unsigned long)p, get_order(size));
 	else if (is("vmalloc"))
 		vfree(p);
+	else if (is("percpu"))
+		free_percpu(area);
 	else if (!is("global"))
 		kfree(p);
 }
@@ -127,7 +138,7 @@ static noinline void touch(volatile void *p)
 
 static int __init access_init(void)
 {
-	void *p;
+	void *p, *next = NULL;
 
 	cache = kmem_cache_create("access_one", size, 0, SLAB_ACCOUNT, NULL);
 	other = kmem_cache_create("access_two", size + 64, 0, SLAB_ACCOUNT, NULL);
@@ -138,11 +149,15 @@ static int __init access_init(void)
 		memset(p, 0, size);
 	if (freed)
 		give(p);
+	if (again)
+		next = take();
 	touch(p + at);
 	if (*fault)
 		give_wrongly(p);
 	else if (!freed)
 		give(p);
+	if (next)
+		give(next);
 	return 0;
 }
 
