@@ -51,6 +51,7 @@ from kmem.sanitizers.kmemleak import Kmemleak
 from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
 
 if TYPE_CHECKING:
+    from kmem.kapi.failslab import Faults
     from kmem.kapi.openfile import OpenFile
     from kmem.kapi.pci_plug import PciDevice
 
@@ -89,6 +90,8 @@ class Kernel:
         self.circumstances = self.reproduce = ""
         """What to say of every finding from now on: in words, and as options."""
         self.open_files: list[OpenFile] = []
+        self.faults: Faults | None = None
+        """What fails now and then (`kmem.kapi.failslab.arm`)."""
         self.left: list[tuple[str, int, CallSite]] = []
         """What modules that are gone have left registered: what it is, its address, where it was registered."""
         self.unsupported: dict[str, int] = {}

@@ -45,6 +45,7 @@ class RunOptions:
     fail_all: bool = False
     fail_each: bool = False
     allow_leak: tuple[tuple[str, str], ...] = ()
+    faults: tuple[tuple[str, str], ...] = ()
     proc: tuple[str, ...] = ()
     proc_dir: str = ""
     core: str = ""
@@ -70,6 +71,7 @@ class RunResult:
     hashes: dict[str, str]
     failing: list[dict[str, Any]]
     allowed: list[dict[str, Any]] = field(default_factory=list)
+    injected: list[dict[str, Any]] = field(default_factory=list)
 
 
 def find_module(options: RunOptions) -> Path:
@@ -181,8 +183,10 @@ class _Stopwatch:
 def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _Stopwatch) -> RunResult:
     from kmem.faultinject import Failing, fail_each, live
     from kmem.kapi.consistency import Consistency
+    from kmem.kapi.failslab import arm
     from kmem.sanitizers.allow import Allowance
 
+    arm(kernel, dict(options.faults), options.seed)
     watch = Consistency(kernel, path.name.split(".")[0]) if options.check == "full" else None
     needed = _dependencies(kernel, path)
     kernel.drain()
@@ -196,6 +200,9 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         for allowance in allowed:
             allowance.used = 0
         clock.lap("failing")
+    if options.faults:
+        kernel.circumstances = f" (with {' '.join(kind for kind, _ in options.faults)})"
+        kernel.reproduce = "".join(f" --{kind.replace('_', '-')} {text}" for kind, text in options.faults)
     if options.fail_nth:
         Failing(kernel).arm(options.fail_nth, options.fail_all)
 
@@ -240,6 +247,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         hashes={"ram": kernel.mm.ram.hash(), "events": kernel.events.digest()},
         failing=tries,
         allowed=[asdict(allowance) for allowance in allowed],
+        injected=kernel.faults.told() if kernel.faults else [],
     )
     if options.proc_dir:
         kernel.write_proc(options.proc_dir)

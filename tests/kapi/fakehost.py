@@ -497,6 +497,7 @@ class FakeHost:
         self.record = self.alloc(512)
         self.sched: Any = FakeSched(self)
         self.tasks: Any = FakeTasks(self)
+        self.faults = None
         self.symbols: Any = FakeSymbols(self)
         self.warnings: list[str] = []
         self.findings: list[tuple[str, str]] = []

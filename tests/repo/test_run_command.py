@@ -39,6 +39,7 @@ class RunOptions:
     fail_all: bool = False
     fail_each: bool = False
     allow_leak: tuple[tuple[str, str], ...] = ()
+    faults: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass

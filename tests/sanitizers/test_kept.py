@@ -45,7 +45,7 @@ def tried(kernel: Kernel, **parameters: Any) -> list[Finding]:
     with suppress(TaskDied):
         kernel.insmod(path, **parameters).rmmod()
     kernel.drain()
-    report_leaks(kernel, kernel.leaks.made)
+    report_leaks(kernel)
     return list(kernel.findings)
 
 

@@ -43,7 +43,7 @@ def findings(kernel: Kernel, what: str) -> list[Finding]:
     [path] = build(KMOD / "misuse").modules
     kernel.insmod(path, what=what).rmmod()
     kernel.drain()
-    report_leaks(kernel, kernel.leaks.made)
+    report_leaks(kernel)
     return list(kernel.findings)
 
 

@@ -138,3 +138,22 @@ def test_what_cannot_be_built_is_told_by_the_compiler(run: Run, tmp_path: Path) 
     done = run("@pytest.mark.driver('broken.c')\ndef test_it(driver): pass", NAME)
     assert "1 error" in done.stdout
     assert "broken.c:" in done.stdout
+
+
+@pytest.mark.needs_headers
+def test_every_copy_from_and_to_the_user_fails_in_turn(run: Run) -> None:
+    test = """
+import errno
+@pytest.mark.fail_each_alloc(max=0, copies=True)
+def test_it(driver, kernel):
+    with kernel.open("/dev/notes") as note:
+        note.write(b"hello")
+        try:
+            note.read(1, offset=0)
+        except OSError as error:
+            assert error.errno == %s
+"""
+    assert "1 passed" in run(test % "errno.EFAULT", "examples/notes_driver").stdout
+    done = run(test % "errno.EIO", "examples/notes_driver")
+    assert "1 failed" in done.stdout
+    assert "copy 2 failed: " in done.stdout

@@ -50,6 +50,19 @@ def parser() -> argparse.ArgumentParser:
         "--fail-each", action="store_true", help="let every allocation fail in turn, rolling back in between"
     )
     result.add_argument("--fail-all", action="store_true", help="with --fail-nth: all after it fail, too")
+    for option, what in (
+        ("--failslab", "kmalloc and caches"),
+        ("--fail-page-alloc", "pages and vmalloc"),
+        ("--fail-usercopy", "copies to and from user memory"),
+    ):
+        result.add_argument(
+            option,
+            nargs="?",
+            const="probability=100",
+            default="",
+            metavar="NAME=VALUE,…",
+            help=f"let {what} fail by chance: probability=, interval=, times=, space=, cache=, min=, max=, min-order=",
+        )
     group.add_argument(
         "--proc",
         action="append",
@@ -154,6 +167,20 @@ def allowance(text: str) -> tuple[str, str]:
     return site, reason.strip()
 
 
+def faults(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """Return what is to fail now and then: kind and attributes. UsageError for attributes that are none."""
+    kinds = ("failslab", "fail_page_alloc", "fail_usercopy")
+    wanted = tuple((kind, getattr(args, kind)) for kind in kinds if getattr(args, kind))
+    if wanted:
+        from kmem.kapi.failslab import Attributes
+
+        for _, text in wanted:
+            Attributes.parse(text)
+        if args.fail_each or args.fail_nth:
+            raise UsageError("allocations fail in turn or by chance, not both", remedy="Give one of the two.")
+    return wanted
+
+
 def execute(args: argparse.Namespace) -> dict[str, Any]:
     """Build the module if it is source, run it in a process of its own, and return what came of it as plain data."""
     from kmem.commands.isolate import Limits, isolated
@@ -176,6 +203,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         fail_all=args.fail_all,
         fail_each=args.fail_each,
         allow_leak=tuple(args.allow_leak),
+        faults=faults(args),
         proc=tuple(args.proc),
         proc_dir=options.proc_directory(args.proc_dir),
         core=str(Path(args.core).absolute()) if args.core else "",

@@ -30,6 +30,7 @@ from kmem.sched.layout import RECORD, THREAD_SIZE
 
 if TYPE_CHECKING:
     from kmem.kapi.checks import Checks
+    from kmem.kapi.failslab import Faults
     from kmem.kapi.site import CallSite, CrashSite
     from kmem.kapi.symbols import Symbols
     from kmem.kapi.tasks import Tasks
@@ -73,6 +74,7 @@ class Host(Protocol):
     unsupported_at: dict[str, CallSite]
     site: CrashSite
     checks: Checks | None
+    faults: Faults | None
     sched: Scheduler
     tasks: Tasks
 
@@ -152,6 +154,8 @@ class Executor:
 
             return self.traps.add(missing, address)
         serve_bound = bound if k.checks is None else k.checks.checked(name, bound)
+        if k.faults is not None:
+            serve_bound = k.faults.wrap(name, serve_bound)
         charge = self.cpu.meter.charge
 
         def serve(words: Any) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kmem.abi.layout import Layout
     from kmem.abi.release import ConfigValue, Release
     from kmem.kapi.executor import Executor
+    from kmem.kapi.failslab import Faults
     from kmem.kapi.logbuf import LogBuf
     from kmem.kapi.symbols import Symbols
     from kmem.kapi.tasks import Tasks
@@ -285,6 +286,8 @@ class Host(Protocol):
     def sched(self) -> Scheduler: ...
     @property
     def tasks(self) -> Tasks: ...
+    @property
+    def faults(self) -> Faults | None: ...
     @property
     def format(self) -> FormatOptions: ...
     @property

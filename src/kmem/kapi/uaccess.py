@@ -90,6 +90,11 @@ def read_user(k: Host, addr: int, n: int) -> bytes | None:
     return found
 
 
+def _fails(k: Host, function: str) -> bool:
+    """``should_fail_usercopy()``."""
+    return k.faults is not None and k.faults.usercopy(function)
+
+
 def _might_fault(k: Host, function: str, file: str, line: int) -> None:
     """``might_fault()``: complains in atomic context, unless page faults are off on purpose."""
     if not k.mem.s32(k.current + k.layout["task_struct"].offset("pagefault_disabled")):
@@ -103,7 +108,7 @@ def _copy_from_user(k: Host, to: int, from_: int, n: int) -> int:
     lib/usercopy.c, 6.1. The number of bytes not copied; their place is zeroed.
     """
     _might_fault(k, "_copy_from_user", "lib/usercopy.c", 14)
-    left = from_user(k, to, from_, n) if access_ok(from_, n) else n
+    left = from_user(k, to, from_, n) if access_ok(from_, n) and not _fails(k, "_copy_from_user") else n
     if left:
         k.mem.fill((to + n - left) & MASK64, 0, left)
     return left
@@ -116,7 +121,7 @@ def _copy_to_user(k: Host, to: int, from_: int, n: int) -> int:
     lib/usercopy.c, 6.1. The number of bytes not copied.
     """
     _might_fault(k, "_copy_to_user", "lib/usercopy.c", 36)
-    return to_user(k, to, from_, n) if access_ok(to, n) else n
+    return to_user(k, to, from_, n) if access_ok(to, n) and not _fails(k, "_copy_to_user") else n
 
 
 def _generic(k: Host, to: int, from_: int, len_: int) -> int:
@@ -197,7 +202,7 @@ def strncpy_from_user(k: Host, dst: int, src: int, count: int) -> int:
     _might_fault(k, "strncpy_from_user", "lib/strncpy_from_user.c", 117)
     if count <= 0:
         return 0
-    if src >= TASK_SIZE_MAX:
+    if src >= TASK_SIZE_MAX or _fails(k, "strncpy_from_user"):
         return -EFAULT
     limit = min(count, TASK_SIZE_MAX - src)
     there = _available(k, src, limit)

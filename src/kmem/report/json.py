@@ -29,6 +29,7 @@ RUN_KEYS = (
     "hashes",
     "failing",
     "allowed",
+    "injected",
 )
 """The names in the object of ``kmem run --json``, in order; ``error`` follows when the verdict is ``error``."""
 
@@ -43,6 +44,7 @@ EMPTY: dict[str, Any] = {
     "hashes": {},
     "failing": [],
     "allowed": [],
+    "injected": [],
 }
 
 

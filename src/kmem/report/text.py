@@ -31,6 +31,7 @@ def run_text(run: Mapping[str, Any], ink: Ink) -> str:
         _dmesg(run["dmesg"], ink),
         *(f"{ink('bold', '/proc/' + name)}\n{text.rstrip()}" for name, text in run.get("proc", {}).items()),
         _allocations(run, ink),
+        _injected(run),
         _allowed(run, ink),
         _failing(run, ink),
         _findings(run, ink),
@@ -123,6 +124,12 @@ def _live(run: Mapping[str, Any], ink: Ink) -> str:
     if any(finding["kind"] == "leak" for finding in run["findings"]):
         return ink("red", f"{live} never freed")
     return f"{live} still there when the run ended"
+
+
+def _injected(run: Mapping[str, Any]) -> str:
+    failed = [f"{one['kind']}: {one['call']} at {one['site']} was made to fail" for one in run.get("injected") or ()]
+    more = [f"… and {len(failed) - ROWS} more (--json has them)"] if len(failed) > ROWS else []
+    return "\n".join(failed[:ROWS] + more)
 
 
 def _allowed(run: Mapping[str, Any], ink: Ink) -> str:

@@ -13,6 +13,7 @@ import kmem
 from kmem.errors import KmemError, UsageError
 from kmem.faultinject import NEVER, Failing
 from kmem.kapi.executor import TaskDied
+from kmem.kapi.failslab import USERCOPY, Attributes, Faults
 from kmem.kapi.insmod import InitFailed, LoadedModule
 from kmem.kapi.process import SystemCallFailed
 from kmem.runner import report_leaks
@@ -30,14 +31,16 @@ _built: dict[tuple[Path, str], Path] = {}
 
 @dataclass(frozen=True)
 class Try:
-    """Allocation *number* of a test fails: only that one, or all after it, too."""
+    """Allocation *number* of a test fails: only that one, or all after it, too; or that *copy* from or to the user."""
 
     number: int
-    lasting: bool
+    lasting: bool = False
+    copy: bool = False
 
 
 TRY = pytest.StashKey[Try]()
-COUNT = pytest.StashKey[int]()
+COUNT = pytest.StashKey[tuple[int, int]]()
+"""Allocations of the last run, and its copies from and to user memory."""
 
 
 @dataclass
@@ -75,7 +78,9 @@ class Bench:
         bench = cls(item, kernel, release, _allowances(item))
         bench._before = kernel.mm.core.private.allocations
         bench.trying = item.stash.get(TRY, None)
-        if bench.trying:
+        copy = bench.trying.number if bench.trying and bench.trying.copy else 0
+        kernel.faults = Faults(kernel, {USERCOPY: Attributes(bool(copy) * 100, interval=copy, times=1)}, seed)
+        if bench.trying and not copy:
             bench.failing = Failing(kernel)
             bench.failing.arm(bench.trying.number, bench.trying.lasting)
         return bench
@@ -174,7 +179,9 @@ class Bench:
 
     def _end(self) -> None:
         self.over = True
-        self.item.stash[COUNT] = self.kernel.mm.core.private.allocations - self._before
+        faults = self.kernel.faults
+        copies = faults.seen[USERCOPY] if faults else 0
+        self.item.stash[COUNT] = self.kernel.mm.core.private.allocations - self._before, copies
         self._log()
 
     def _log(self) -> None:
@@ -187,6 +194,10 @@ class Bench:
     def circumstances(self) -> str:
         """Which allocation failed, in words."""
         assert self.trying
+        if self.trying.copy:
+            faults = self.kernel.faults
+            done = [f"{call} at {site}" for _, call, site in faults.injected] if faults else []
+            return f"copy {self.trying.number} failed: {', '.join(done)}"
         assert self.failing
         event = self.failing.failed
         what = f"{event.kind} at {self.failing.site}" if event else "one of the kernel's own"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 MARKERS = (
     "kernel(release=, config=, cpus=, numa=, ram=, cmdline=, seed=, check=, budget=): the machine that is booted",
     "driver(source, **parameters): what the fixture `driver` builds and loads, and its module parameters",
-    "fail_each_alloc(max=): the test is repeated, and each time another of its allocations fails, once and for good",
+    "fail_each_alloc(max=, copies=): the test is repeated, and each time another of its allocations fails, once and "
+    "for good; with copies=True each copy from and to user memory, too",
     "schedules(n): the test is run under n schedules of its tasks and interrupts",
     "allow_leak(site=, reason=): memory allocated at function, file or file:line may stay behind",
 )

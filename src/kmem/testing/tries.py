@@ -21,9 +21,12 @@ def run_all(item: pytest.Item, nextitem: pytest.Item | None, marker: pytest.Mark
     most = marker.kwargs.get("max", MOST)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = _run(item)
-    count = item.stash.get(COUNT, 0)
+    count, copies = item.stash.get(COUNT, (0, 0))
     if all(report.passed for report in reports):
-        for one in (Try(number, lasting) for number in range(1, min(count, most) + 1) for lasting in (False, True)):
+        tries = [Try(number, lasting) for number in range(1, min(count, most) + 1) for lasting in (False, True)]
+        if marker.kwargs.get("copies"):
+            tries += [Try(number, copy=True) for number in range(1, min(copies, most) + 1)]
+        for one in tries:
             item.stash[TRY] = one
             tried = _run(item)
             if any(report.failed and not hasattr(report, "kmem_refused") for report in tried):
