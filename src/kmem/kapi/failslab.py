@@ -97,22 +97,22 @@ class Faults:
     def wrap(self, name: str, bound: Bound) -> Bound:
         """The function that serves *name*, which may fail from now on."""
         entry = lookup(name)
-        if not isinstance(entry, Export) or not (_GFP.search(entry.prototype) or "vmalloc" in name):
+        prototype = entry.prototype if isinstance(entry, Export) else ""
+        if not _RETURNS.match(prototype) or not (_GFP.search(prototype) or "vmalloc" in name):
             return bound
-        arguments = [word.split()[-1].lstrip("*") for word in _parameters(entry.prototype)]
-        kind = PAGES if "order" in arguments or "page" in name or "vmalloc" in name else SLAB
-        if kind not in self.attributes or not _RETURNS.match(entry.prototype):
-            return bound
-        return self._allocation(name, kind, arguments, bound)
+        kind = PAGES if "order" in prototype or "page" in name or "vmalloc" in name else SLAB
+        return self._allocation(name, kind, prototype, bound) if kind in self.attributes else bound
 
-    def _allocation(self, name: str, kind: str, arguments: list[str], bound: Bound) -> Bound:
+    def _allocation(self, name: str, kind: str, prototype: str, bound: Bound) -> Bound:
+        arguments = [word.split()[-1].lstrip("*") for word in _parameters(prototype)]
         attr, private = self.attributes[kind], self.k.mm.core.private
 
         def at(*names: str) -> int:
             return next((arguments.index(one) for one in names if one in arguments), -1)
 
         sizes, gfps = at("size", "new_size", "len"), at("gfp", "gfpflags", "gfp_mask", "flags")
-        orders, caches = at("order"), at("s")
+        orders = at("order")
+        caches = 0 if "(struct kmem_cache *" in prototype else -1
 
         def applies(words: RawArgs) -> int:
             """How much it counts for, 0 if it is not to fail."""
@@ -120,11 +120,11 @@ class Faults:
             order = words[orders] if orders >= 0 else 0
             if gfp & NOFAIL or (not attr.wait and gfp & MAY_WAIT) or order < attr.min_order:
                 return 0
-            cache, size = "", words[sizes] if sizes >= 0 else 4096 << order
+            cache, size = "", words[sizes] if sizes >= 0 else 4096 << order if kind == PAGES else 1
             if caches >= 0:
                 s = self.k.mm.view.ptr(kmem_cache, words[caches])
                 cache, size = self.k.mm.view.cache_name(s), int(s.object_size) if sizes < 0 else size
-            elif kind == SLAB:
+            elif kind == SLAB and sizes >= 0:
                 room = next((room for room in ROOMS if room >= size), 0)
                 cache = f"kmalloc-{room if room < 1024 else f'{room >> 10}k'}" if room else ""
             if (attr.cache and not fnmatch(cache, attr.cache)) or not attr.min <= size <= attr.max:
