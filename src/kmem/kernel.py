@@ -323,6 +323,12 @@ class Kernel:
             return None
         return lambda pointer: siphash_1u64(pointer, key) & 0xFFFFFFFF
 
+    def kmemleak(self) -> str:
+        """Look for memory of modules that nothing points to any more: the text of /sys/kernel/debug/kmemleak."""
+        from kmem.kapi import kmemleak_scan
+
+        return "".join("\n".join(kmemleak_scan.report(self, one)) + "\n" for one in kmemleak_scan.scan(self))
+
     def sysfs(self, cache: str, attribute: str) -> str:
         """The text of /sys/kernel/slab/*cache*/*attribute*."""
         from kmem.mm import slub_sysfs

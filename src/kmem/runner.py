@@ -46,6 +46,7 @@ class RunOptions:
     fail_each: bool = False
     allow_leak: tuple[tuple[str, str], ...] = ()
     faults: tuple[tuple[str, str], ...] = ()
+    kmemleak: bool = False
     proc: tuple[str, ...] = ()
     proc_dir: str = ""
     core: str = ""
@@ -182,6 +183,7 @@ class _Stopwatch:
 
 def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _Stopwatch) -> RunResult:
     from kmem.faultinject import Failing, fail_each, live
+    from kmem.kapi import kmemleak_scan
     from kmem.kapi.consistency import Consistency
     from kmem.kapi.failslab import arm
     from kmem.sanitizers.allow import Allowance
@@ -208,6 +210,8 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
 
     def between() -> None:
         clock.lap("init")
+        if options.kmemleak or options.check == "full":
+            kmemleak_scan.find(kernel)
         if watch:
             watch.check("after init", trials=True)
 

@@ -40,6 +40,7 @@ class RunOptions:
     fail_each: bool = False
     allow_leak: tuple[tuple[str, str], ...] = ()
     faults: tuple[tuple[str, str], ...] = ()
+    kmemleak: bool = False
 
 
 @dataclass
