@@ -71,6 +71,7 @@ class Kernel:
         budget: int = 100_000_000,
         bus: Bus | None = None,
         check: str = "none",
+        quarantine: bool = False,
     ) -> None:
         self.boot_config = config or configuration()
         self.budget = budget
@@ -146,7 +147,7 @@ class Kernel:
             self.drain()
             self.events.forget(early.append)
             self.events.restart()
-            self.checks = Checks(self, early, keep=check == "full")
+            self.checks = Checks(self, early, keep=quarantine)
             self.mem = self.checks.mem
         for level, text in self.boot_config.boot_log:
             self.log.printk(text + "\n", level)
@@ -639,6 +640,6 @@ def boot(
     """
     size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
     budget, bus = more.pop("budget", 100_000_000), more.pop("bus", None)
-    check = more.pop("check", "none")
+    check, quarantine = more.pop("check", "none"), more.pop("quarantine", False)
     chosen = configuration(config, release=release, ram=size, cpus=cpus, seed=seed, nodes=numa, **more)
-    return Kernel(chosen, budget=budget, bus=bus, check=check)
+    return Kernel(chosen, budget=budget, bus=bus, check=check, quarantine=quarantine)

@@ -47,6 +47,7 @@ class RunOptions:
     allow_leak: tuple[tuple[str, str], ...] = ()
     faults: tuple[tuple[str, str], ...] = ()
     kmemleak: bool = False
+    quarantine: bool = False
     proc: tuple[str, ...] = ()
     proc_dir: str = ""
     core: str = ""
@@ -120,6 +121,7 @@ def _run_once(options: RunOptions) -> RunResult:
         cmdline=options.cmdline,
         budget=options.budget,
         check=options.check,
+        quarantine=options.quarantine,
     ) as kernel:
         kernel.fill_page_cache(options.page_cache)
         clock.lap("boot")

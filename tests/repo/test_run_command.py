@@ -41,6 +41,7 @@ class RunOptions:
     allow_leak: tuple[tuple[str, str], ...] = ()
     faults: tuple[tuple[str, str], ...] = ()
     kmemleak: bool = False
+    quarantine: bool = False
 
 
 @dataclass

@@ -20,22 +20,22 @@ from kmem.sanitizers.report import Finding, Findings
 ACCESS = Path(__file__).resolve().parent.parent / "kmod" / "access"
 
 
-def boot(check: str) -> Iterator[Kernel]:
+def boot(quarantine: bool) -> Iterator[Kernel]:
     [path] = build(ACCESS).modules
-    with kmem.boot(ram="128M", check=check) as kernel:
+    with kmem.boot(ram="128M", check="fast", quarantine=quarantine) as kernel:
         kernel.insmod(path).rmmod()
         kernel.snapshot()
         yield kernel
 
 
 @pytest.fixture(scope="module")
-def full() -> Iterator[Kernel]:
-    yield from boot("full")
+def keeping() -> Iterator[Kernel]:
+    yield from boot(True)
 
 
 @pytest.fixture(scope="module")
 def fast() -> Iterator[Kernel]:
-    yield from boot("fast")
+    yield from boot(False)
 
 
 def tried(kernel: Kernel, **parameters: Any) -> list[Finding]:
@@ -57,8 +57,8 @@ def kinds(found: list[Finding]) -> list[str]:
 @pytest.mark.parametrize("start", ["kmalloc", "kzalloc", "cache"])
 @pytest.mark.parametrize("op", ["read", "write", "set", "copy"])
 @pytest.mark.parametrize("size", [8, 64, 200, 4096])
-def test_who_uses_an_object_that_was_freed_and_given_out_again(full: Kernel, start: str, op: str, size: int) -> None:
-    [finding] = tried(full, **{"from": start}, size=size, at=3, op=op, width=4, freed=1, again=1)
+def test_who_uses_an_object_that_was_freed_and_given_out_again(keeping: Kernel, start: str, op: str, size: int) -> None:
+    [finding] = tried(keeping, **{"from": start}, size=size, at=3, op=op, width=4, freed=1, again=1)
     assert str(finding.kind) == "use-after-free"
     assert finding.object is not None
     assert "access.c:" in finding.object.freed_at
@@ -71,18 +71,18 @@ def test_without_keeping_the_new_owner_is_all_that_is_known(fast: Kernel) -> Non
 
 @pytest.mark.needs_headers
 @pytest.mark.parametrize("start", ["kmalloc", "cache", "pages", "vmalloc", "percpu"])
-def test_a_clean_module_stays_clean_and_leaks_nothing(full: Kernel, start: str) -> None:
-    assert tried(full, **{"from": start}, size=64, at=8, op="write", again=start != "percpu") == []
-    assert full.leaks.live() == []
-    assert full.checks is not None
-    assert full.checks.quarantine.size == 0
+def test_a_clean_module_stays_clean_and_leaks_nothing(keeping: Kernel, start: str) -> None:
+    assert tried(keeping, **{"from": start}, size=64, at=8, op="write", again=start != "percpu") == []
+    assert keeping.leaks.live() == []
+    assert keeping.checks is not None
+    assert keeping.checks.quarantine.size == 0
 
 
 @pytest.mark.needs_headers
 @pytest.mark.parametrize("start", ["kmalloc", "cache"])
-def test_a_second_free_is_seen_while_the_object_is_kept(full: Kernel, start: str) -> None:
-    assert kinds(tried(full, **{"from": start}, size=64, fault="double")) == ["double-free"]
-    assert kinds(tried(full, **{"from": "cache"}, size=64, fault="cache")) == ["mismatched-free"]
+def test_a_second_free_is_seen_while_the_object_is_kept(keeping: Kernel, start: str) -> None:
+    assert kinds(tried(keeping, **{"from": start}, size=64, fault="double")) == ["double-free"]
+    assert kinds(tried(keeping, **{"from": "cache"}, size=64, fault="cache")) == ["mismatched-free"]
 
 
 @pytest.mark.needs_headers

@@ -78,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--core", metavar="FILE", help="write a core of the machine at the end: kmem drgn FILE opens it")
     group.add_argument(
+        "--quarantine",
+        action="store_true",
+        help="keep freed objects back, to see who still uses them; later ones then lie elsewhere",
+    )
+    group.add_argument(
         "--kmemleak",
         action="store_true",
         help="after init, look for memory that nothing points to any more (with --check full anyway)",
@@ -210,6 +215,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         allow_leak=tuple(args.allow_leak),
         faults=faults(args),
         kmemleak=args.kmemleak,
+        quarantine=args.quarantine,
         proc=tuple(args.proc),
         proc_dir=options.proc_directory(args.proc_dir),
         core=str(Path(args.core).absolute()) if args.core else "",

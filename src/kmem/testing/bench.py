@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kmem.kernel import Kernel
     from kmem.modules.module import Module
 
-OPTIONS = frozenset("release config cpus numa ram cmdline seed check budget page_cache".split())
+OPTIONS = frozenset("release config cpus numa ram cmdline seed check quarantine budget page_cache".split())
 DRIVER = ("Kbuild", "Makefile")
 _built: dict[tuple[Path, str], Path] = {}
 
