@@ -26,7 +26,7 @@ from kmem.kapi.export import (
     stub,
 )
 from kmem.kapi.make_index import text
-from kmem.modules.kbuild import KUNIT_EXPORTS
+from kmem.modules.kbuild import TEST_EXPORTS
 
 
 def test_the_index_is_what_make_index_would_write() -> None:
@@ -34,13 +34,13 @@ def test_the_index_is_what_make_index_would_write() -> None:
 
 
 def test_every_public_name_is_exported_by_the_kernel() -> None:
-    known = set().union(KUNIT_EXPORTS, *(abi.exports(release) for release in releases()))
+    known = set().union(TEST_EXPORTS, *(abi.exports(release) for release in releases()))
     strangers = [name for name, entry in all_exports().items() if not entry.private and name not in known]
     assert strangers == []
 
 
-def test_kunit_is_served_as_the_build_promises() -> None:
-    assert all(lookup(name) is not None for name in KUNIT_EXPORTS)
+def test_what_tests_need_is_served_as_the_build_promises() -> None:
+    assert all(lookup(name) is not None for name in TEST_EXPORTS)
 
 
 def test_every_fidelity_says_what_it_must() -> None:

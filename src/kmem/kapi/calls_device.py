@@ -118,7 +118,6 @@ def _io(k: Kernel, name: str, *args: int) -> Any:
 
 INLINES: dict[str, Callable[..., Any]] = {
     "ioremap_np": lambda k, phys, size: 0,  # x86 has no mapping without posted writes
-    "__vmalloc_node": lambda k, size, align, gfp, node, caller=0: k.mm.vmalloc(size, gfp, node, align),
     "vrealloc": _vrealloc,
     **{
         f"read{letter}": lambda k, addr, bits=bits: _io(k, f"ioread{bits}", addr)

@@ -599,10 +599,10 @@ generic_delete_inode get_next_ino get_tree_nodev get_tree_single ihold inc_nlink
 kill_litter_super lockref_get new_inode set_nlink simple_pin_fs simple_release_fs vfs_next_ino
 """,
     "vmalloc": """
-__vcalloc __vmalloc __vmalloc_array is_vmalloc_addr is_vmalloc_or_module_addr kvfree kvfree_sensitive kvmalloc_node
-kvrealloc vcalloc vfree vfree_atomic vm_map_ram vm_unmap_aliases vm_unmap_ram vmalloc vmalloc_32 vmalloc_32_user
-vmalloc_array vmalloc_huge vmalloc_node vmalloc_to_page vmalloc_to_pfn vmalloc_user vmap vmap_pfn vunmap vzalloc
-vzalloc_node
+__vcalloc __vmalloc __vmalloc_array __vmalloc_node is_vmalloc_addr is_vmalloc_or_module_addr kvfree kvfree_sensitive
+kvmalloc_node kvrealloc vcalloc vfree vfree_atomic vm_map_ram vm_unmap_aliases vm_unmap_ram vmalloc vmalloc_32
+vmalloc_32_user vmalloc_array vmalloc_huge vmalloc_node vmalloc_to_page vmalloc_to_pfn vmalloc_user vmap vmap_pfn
+vunmap vzalloc vzalloc_node
 """,
     "wait": """
 __init_swait_queue_head __init_waitqueue_head __wake_up __wake_up_locked __wake_up_sync __wake_up_sync_key

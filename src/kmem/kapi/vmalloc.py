@@ -58,6 +58,15 @@ def __vmalloc(k: Host, size: int, gfp_mask: int) -> int:
 
 
 @export(faithful)
+def __vmalloc_node(k: Host, size: int, align: int, gfp_mask: int, node: int, caller: int) -> int:
+    """``void *__vmalloc_node(unsigned long size, unsigned long align, gfp_t gfp_mask, int node, const void *caller)``
+
+    mm/vmalloc.c, 6.1. Exported with CONFIG_TEST_VMALLOC_MODULE only.
+    """
+    return k.mm.vmalloc(size, gfp_mask, node, align)
+
+
+@export(faithful)
 def vmalloc_huge(k: Host, size: int, gfp_mask: int) -> int:
     """``void *vmalloc_huge(unsigned long size, gfp_t gfp_mask)``
 

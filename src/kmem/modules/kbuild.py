@@ -42,6 +42,8 @@ KUNIT_EXPORTS = """
     kunit_unary_assert_format
 """.split()
 """Functions of KUnit that a test may call."""
+TEST_EXPORTS = (*KUNIT_EXPORTS, "__vmalloc_node")
+"""What a kernel exports only if it was configured for tests."""
 _NOT_INHERITED = frozenset(
     "ARCH CROSS_COMPILE KBUILD_EXTMOD KBUILD_OUTPUT KCFLAGS M MAKEFLAGS MAKELEVEL MFLAGS O V".split()
 )
@@ -251,7 +253,7 @@ def _make(tree: Path, origin: Path, headers: Headers, compiler: str, flags: Sequ
 def _kunit_symbols(tree: Path) -> Path:
     """A list, for modpost, of what KUnit exports: kmem serves it, though the release's configuration lacks KUnit."""
     path = tree.parent / "kunit.symvers"
-    path.write_text("".join(f"0x00000000\t{name}\tvmlinux\tEXPORT_SYMBOL_GPL\t\n" for name in KUNIT_EXPORTS))
+    path.write_text("".join(f"0x00000000\t{name}\tvmlinux\tEXPORT_SYMBOL_GPL\t\n" for name in TEST_EXPORTS))
     return path
 
 
