@@ -37,6 +37,7 @@ class RunOptions:
     cpus: int = 2
     numa: int = 1
     seed: int = 0
+    schedules: int = 1
     page_cache: int = 0
     budget: int = 100_000_000
     cmdline: str = ""
@@ -74,6 +75,7 @@ class RunResult:
     failing: list[dict[str, Any]]
     allowed: list[dict[str, Any]] = field(default_factory=list)
     injected: list[dict[str, Any]] = field(default_factory=list)
+    schedules: dict[str, Any] = field(default_factory=dict)
 
 
 def find_module(options: RunOptions) -> Path:
@@ -96,9 +98,31 @@ def find_module(options: RunOptions) -> Path:
 
 def run_module(options: RunOptions) -> RunResult:
     """Do all of it. Raises KmemError for what cannot be run at all; what the module does wrong is in the result."""
+    if options.schedules > 1:
+        return _try_schedules(options)
     result = _run_once(options)
     if options.check == "full" and not options.fail_each:
         _same_again(result, _run_once(replace(options, proc_dir="", core="")))
+    return result
+
+
+def _try_schedules(options: RunOptions) -> RunResult:
+    """The first of the runs with *options.schedules* seeds that misbehaves; the last, if none does. Where a module has
+    but one task, there is but one schedule.
+    """
+    tried = 0
+    for seed in range(options.seed, options.seed + options.schedules):
+        result = _run_once(replace(options, seed=seed, proc_dir="", core=""))
+        tried += 1
+        if result.verdict != "clean" or not result.schedules["several_tasks"]:
+            break
+        print(f"\rkmem: schedule {tried} of {options.schedules}", end="", file=sys.stderr)
+    if tried > 1:
+        print(file=sys.stderr)
+    facts = result.schedules | {"asked": options.schedules, "tried": tried}
+    if options.proc_dir or options.core or options.check == "full":
+        result = run_module(replace(options, seed=result.seed, schedules=1))
+    result.schedules = facts
     return result
 
 
@@ -254,6 +278,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         failing=tries,
         allowed=[asdict(allowance) for allowance in allowed],
         injected=kernel.faults.told() if kernel.faults else [],
+        schedules={"asked": 1, "tried": 1, "several_tasks": kernel.sched.on},
     )
     if options.proc_dir:
         kernel.write_proc(options.proc_dir)

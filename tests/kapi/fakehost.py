@@ -254,7 +254,7 @@ class FakeMm:
     def free_pages_addr(self, addr: int, order: int) -> None:
         self._log("free_pages_addr", addr, order)
 
-    def vmalloc(self, size: int, gfp: int = 0, node: int = -1) -> int:
+    def vmalloc(self, size: int, gfp: int = 0, node: int = -1, align: int = 1) -> int:
         self._log("vmalloc", size, gfp, node)
         return self.allocate(size, PAGE)
 

@@ -23,11 +23,18 @@ class Verdict:
     init: int = 0
     warns: bool = False
     """Whether the test provokes warnings of the kernel."""
+    words: tuple[str, ...] = ()
+    """Parameters of the module."""
 
 
-def says(*lines: str, init: int = 0, warns: bool = False) -> Verdict:
+def says(*lines: str, init: int = 0, warns: bool = False, words: tuple[str, ...] = ()) -> Verdict:
     """A verdict of these lines, in this order."""
-    return Verdict(lines, init, warns)
+    return Verdict(lines, init, warns, words)
+
+
+def vmalloc_test(name: str, failed: int = 0) -> str:
+    """What test_vmalloc says of one of its tests."""
+    return f"Summary: {name}_test passed: {1 - failed} failed: {failed} repeat: 1 loops: 10"
 
 
 EAGAIN, EINVAL = -11, -22
@@ -52,6 +59,14 @@ SELFTESTS = {
     "test_module": says("test_module: Goodbye"),
     "test_siphash": says("test_siphash: self-tests: pass"),
     "crc32test": says("crc32_combine: 8373 self tests passed", "crc32c_combine: 8373 self tests passed"),
+    "test_vmalloc": says(
+        *map(vmalloc_test, ("fix_size_alloc", "full_fit_alloc", "long_busy_list_alloc", "random_size_alloc")),
+        *map(vmalloc_test, ("fix_align_alloc", "random_size_align_alloc")),
+        vmalloc_test("align_shift_alloc", failed=1),
+        *map(vmalloc_test, ("kvfree_rcu_1_arg_vmalloc", "kvfree_rcu_2_arg_vmalloc")),
+        init=EAGAIN,
+        words=("nr_threads=1", "test_loop_count=10", "sequential_test_order=1", f"run_test_mask={1023 - 128}"),
+    ),
     "globtest": says("glob: 64 self-tests passed, 0 failed"),
 }
 """Tests that a stock kernel can load."""

@@ -44,6 +44,13 @@ def parser() -> argparse.ArgumentParser:
         default="fast",
         help="fast: check every access to memory; full: verify all of the simulated memory, too (default: fast)",
     )
+    group.add_argument(
+        "--schedules",
+        type=options.count,
+        default=1,
+        metavar="N",
+        help="run with N seeds from --seed on, each another interleaving; stop at the first that misbehaves",
+    )
     failing = result.add_mutually_exclusive_group()
     failing.add_argument("--fail-nth", type=options.count, default=0, metavar="N", help="let the Nth allocation fail")
     failing.add_argument(
@@ -205,6 +212,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         cpus=args.cpus,
         numa=args.numa,
         seed=args.seed,
+        schedules=args.schedules,
         page_cache=args.page_cache,
         budget=args.budget,
         cmdline=args.cmdline,
@@ -221,7 +229,9 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         core=str(Path(args.core).absolute()) if args.core else "",
     )
     options.say_notes(args.cmdline, args.config)
-    patience = SLOWEST_START + 2 * args.budget / SLOWEST_CPU
+    if args.schedules > 1 and args.fail_each:
+        raise UsageError("--schedules does not go with --fail-each", remedy="Use --fail-nth, or one of the two.")
+    patience = SLOWEST_START + 2 * args.schedules * args.budget / SLOWEST_CPU
     limits = Limits(
         address_space=(8 << 30) + 4 * args.ram,
         file_size=(2 << 30) + args.ram,
@@ -229,6 +239,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         wall_time=patience,
     )
     result: dict[str, Any] = isolated(partial(_work, wanted), limits)
+    args.seed = result["seed"]
     return {**result, "path": words_of(args)}
 
 

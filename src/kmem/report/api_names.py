@@ -234,9 +234,7 @@ kmemleak_alloc kmemleak_free kmemleak_not_leak kmemleak_ignore kmemleak_no_scan 
 """
 
 
-NOT_EXPORTED = frozenset(
-    ("vfree_atomic", "vrealloc", "memblock_alloc", "memblock_free", "memblock_reserve")
-)
+NOT_EXPORTED = frozenset(("vfree_atomic", "vrealloc", "memblock_alloc", "memblock_free", "memblock_reserve"))
 """Functions of the kernel's own that no module can link to."""
 NOTES = {
     **dict.fromkeys(

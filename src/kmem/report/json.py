@@ -30,6 +30,7 @@ RUN_KEYS = (
     "failing",
     "allowed",
     "injected",
+    "schedules",
 )
 """The names in the object of ``kmem run --json``, in order; ``error`` follows when the verdict is ``error``."""
 
@@ -45,6 +46,7 @@ EMPTY: dict[str, Any] = {
     "failing": [],
     "allowed": [],
     "injected": [],
+    "schedules": {},
 }
 
 

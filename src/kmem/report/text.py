@@ -34,6 +34,7 @@ def run_text(run: Mapping[str, Any], ink: Ink) -> str:
         _injected(run),
         _allowed(run, ink),
         _failing(run, ink),
+        _schedules(run, ink),
         _findings(run, ink),
         _verdict(run, ink),
     ]
@@ -181,6 +182,19 @@ def _failing(run: Mapping[str, Any], ink: Ink) -> str:
     )
     more = [f"… and {len(tries) - ROWS} more tries (--json has them)"] if len(tries) > ROWS else []
     return "\n".join([ink("red" if bad else "green", head), *rows, *more])
+
+
+def _schedules(run: Mapping[str, Any], ink: Ink) -> str:
+    """How many schedules were tried, and which was the first that misbehaved."""
+    facts = run.get("schedules") or {}
+    if facts.get("asked", 1) < 2:
+        return ""
+    if run["verdict"] != "clean":
+        how = f"schedule {facts['tried']} of {facts['asked']} misbehaves"
+        return ink("red", f"{how}: kmem run {run.get('path', 'FILE')}   (repeats it)")
+    if not facts["several_tasks"]:
+        return "one schedule was tried: the module has but one task, so that all are the same"
+    return ink("green", f"{plural(facts['tried'], 'schedule')} tried, none misbehaves")
 
 
 def _verdict(run: Mapping[str, Any], ink: Ink) -> str:
