@@ -40,7 +40,7 @@ def vmalloc_test(name: str, failed: int = 0) -> str:
 EAGAIN, EINVAL = -11, -22
 
 WITHOUT_PCPU = f"run_test_mask={1023 - 128}"
-"""Parameter of test_vmalloc: all of its tests but pcpu_alloc_test, which wants more than the one chunk of per-CPU memory
+"""Parameter of test_vmalloc: all of its tests but pcpu_alloc_test, which wants more per-CPU memory than the one chunk
 that the model has."""
 
 SELFTESTS = {
