@@ -42,6 +42,7 @@ class RunOptions:
     faults: tuple[tuple[str, str], ...] = ()
     kmemleak: bool = False
     quarantine: bool = False
+    schedules: int = 1
 
 
 @dataclass

@@ -239,7 +239,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         wall_time=patience,
     )
     result: dict[str, Any] = isolated(partial(_work, wanted), limits)
-    args.seed = result["seed"]
+    args.seed = result.get("seed", args.seed)
     return {**result, "path": words_of(args)}
 
 
