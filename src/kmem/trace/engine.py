@@ -13,7 +13,8 @@ from kmem.lib.jit import INTERPRETED
 from kmem.trace import scan as s
 from kmem.trace.schema import Array
 
-READERS = ("kmem.trace.scan", "kmem.trace.scan_text")
+READERS = ("kmem.trace.first", "kmem.trace.scan", "kmem.trace.scan_text")
+REPLAY = ("kmem.trace.replay_core",)
 _NOWHERE: Array = np.zeros(8192, np.uint8)
 
 
@@ -22,8 +23,9 @@ def reader(name: str) -> Callable[..., int]:
     """The entry *name* of the readers."""
     if INTERPRETED:
         from kmem.lib.jit import ENTRIES
-        from kmem.trace import scan_text
+        from kmem.trace import first, scan_text
 
+        assert first.FIRST_WORDS
         assert scan_text.KEY_NAMES
         function: Any = ENTRIES[name][0]
         return lambda *args: int(function(None, *args))
@@ -32,6 +34,52 @@ def reader(name: str) -> Callable[..., int]:
     compiled = loaded(RELEASE, READERS).function(name)
     base = _NOWHERE.ctypes.data + len(_NOWHERE)
     return lambda *args: int(compiled(base, *args))
+
+
+def model(name: str, mm: Any) -> Callable[..., int]:
+    """The entry *name* of the replay, for the machine *mm*."""
+    if INTERPRETED:
+        from kmem.lib.jit import ENTRIES
+        from kmem.trace import replay_core
+
+        assert replay_core.STATE_WORDS
+        function: Any = ENTRIES[name][0]
+        return lambda *args: int(function(mm.ram, *args))
+    from kmem.lib.build import FAULTED, loaded
+
+    compiled = loaded(mm.config.release, REPLAY).function(name)
+
+    def call(*args: int) -> int:
+        got = int(compiled(mm.ram.base, *args))
+        if got == FAULTED:
+            mm.core._odd()
+        return got
+
+    return call
+
+
+class Table:
+    """A hash table of compiled code that grows."""
+
+    def __init__(self, width: int, capacity: int = 1 << 12) -> None:
+        self.width, self.capacity, self.used = width, capacity, 0
+        self.words: Array = np.zeros((capacity, width // 8), np.int64)
+
+    @property
+    def address(self) -> int:
+        """Where it is now."""
+        return int(self.words.ctypes.data)
+
+    def reserve(self, more: int) -> None:
+        """Make room for *more* entries."""
+        wanted = self.capacity
+        while (self.used + more) * 2 > wanted:
+            wanted *= 2
+        if wanted != self.capacity:
+            old = self.words
+            self.words = np.zeros((wanted, self.width // 8), np.int64)
+            reader("t_grow")(old.ctypes.data, self.capacity - 1, self.address, wanted - 1, self.width)
+            self.capacity = wanted
 
 
 class Strings:

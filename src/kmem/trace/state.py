@@ -34,6 +34,7 @@ class CacheState:
     cpu_partial_free: int = 0
     min_partial: int = 5
     sheaves: int = 0
+    reclaimable: bool = False
     exact: bool = False
 
     @property
@@ -96,6 +97,7 @@ def parse_sysfs(text: str) -> tuple[dict[str, CacheState], dict[str, str]]:
                 int(free[1]) if free else 0,
                 _first(files.get("min_partial", "5")),
                 _first(files.get("sheaf_capacity", "0")),
+                files.get("reclaim_account", "0").startswith("1"),
                 exact=True,
             )
     except (ValueError, KeyError, TypeError, AttributeError):
