@@ -18,6 +18,7 @@ COMMANDS = {
     "boot": "boot the simulated kernel and print files of its /proc",
     "oops": "explain a kernel log: what broke, who is the victim, what to do next",
     "survey": "try every module in a directory and say how far each gets",
+    "replay": "replay a trace of kmem events in the model and say where memory is",
     "drgn": "open a core of the simulated machine in drgn",
     "headers": "list or fetch the kernel headers that modules are built against",
     "doctor": "say what is installed, what is missing, and how to get it",

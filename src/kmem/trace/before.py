@@ -237,12 +237,12 @@ def _spread(state: CacheState, lives: Array, unseen: Array, cpus: int) -> None:
     rest = int(free - np.count_nonzero(~lives))
     untouched = np.flatnonzero(unseen.all(axis=1))
     touched = np.flatnonzero(lives.all(axis=1) & (unseen.sum(axis=1) > 1) & ~unseen.all(axis=1))
-    others = max(partial - np.count_nonzero(~lives.all(axis=1)), 0)
+    others = max(partial - int(np.count_nonzero(~lives.all(axis=1))), 0)
     if rest <= 0 or others == 0:
         return
     some = _evenly(untouched, others)
     more = _evenly(touched, others - len(some))
-    for number, slab in enumerate((chosen := [*some, *more])):
+    for number, slab in enumerate(chosen := [*some, *more]):
         count = rest // len(chosen) + (number < rest % len(chosen))
         slots = np.flatnonzero(unseen[slab])[1:]  # one lives: nobody saw the slab become empty
         lives[slab, slots[len(slots) - min(count, len(slots)) :]] = False

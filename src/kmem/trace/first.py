@@ -21,7 +21,9 @@ FIRST_WORDS = 16
 LIVED, WAS_FREE, YOUNG, UNSEEN = 1, 2, 3, 4
 """The slot's object lived; it was free; its slab is younger; its slab is younger, and its allocation was not traced."""
 SLOT_WIDTH, WIDTH = 32, 16
-"""Of a slot: address; what and cache; the call site of its last allocation; the turn of its first event, and its last cache. Of a block and of a site: key and value."""
+"""Of a slot: address; what and cache; the call site of its last allocation; the turn of its first event, and its last
+cache. Of a block and of a site: key and value.
+"""
 ALIVE, FIRST_ALLOC, FIRST_FREE = 0xFF, 0x100, 0x200
 """Of a block of pages: the order plus 1 while it lives; what came first."""
 

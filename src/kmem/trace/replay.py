@@ -10,11 +10,10 @@ import numpy as np
 from kmem.kernel import Kernel, boot
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import kmem_cache
-from kmem.trace import first as f
 from kmem.trace import replay_core as r
 from kmem.trace.before import First, Population, Slots, populate
 from kmem.trace.engine import Table, model
-from kmem.trace.schema import Array, Columns, Info, Recording
+from kmem.trace.schema import Array, Info, Recording
 from kmem.trace.state import CacheState, caches_of, memory_kib, parse_buddyinfo
 
 SITES, TASKS = 1 << 14, 1 << 14
@@ -33,6 +32,15 @@ class Options:
     begin: int = 0
     end: int = 0
     settings: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, chosen: dict[str, int], release: str = "", begin: int = 0, end: int = 0) -> Options:
+        """Options from settings by name, ``cpus`` and ``ram`` among them."""
+        rest = {name: value for name, value in chosen.items() if name not in ("cpus", "ram")}
+        if "slub_cpu_partial" in rest:
+            rest["slub_cpu_partial"] = bool(rest["slub_cpu_partial"])
+        settings = tuple(sorted(rest.items()))
+        return cls(release, chosen.get("cpus", 0), chosen.get("ram", 0), begin, end, settings)
 
 
 @dataclass
@@ -117,6 +125,66 @@ class Result:
     sheaves: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """The model against the kernel itself: slabs that caches gained and lost, and how far the model was off."""
+
+    error: int
+    change: int
+    caches: int
+    close: int
+    """Caches of which the model has within 2 slabs, or 10 %, of what the kernel has."""
+    worst: tuple[tuple[str, int], ...]
+
+    @property
+    def share(self) -> float:
+        """The error as a share of the change."""
+        return self.error / self.change if self.change else 0.0
+
+
+def accuracy(result: Result) -> Accuracy | None:
+    """How far the model is from the kernel's own state at the end; None if the recording does not have it."""
+    known = [c for c in result.caches if c.real_after >= 0]
+    if not known:
+        return None
+    errors = {c.name: abs(c.slabs - c.slabs_before - (c.real_after - c.real_before)) for c in known}
+    worst = sorted(((name, error) for name, error in errors.items() if error), key=lambda pair: (-pair[1], pair[0]))
+    return Accuracy(
+        sum(errors.values()),
+        sum(abs(c.real_after - c.real_before) for c in known),
+        len(known),
+        sum(abs(c.slabs - c.real_after) <= max(2, c.real_after // 10) for c in known),
+        tuple(worst[:5]),
+    )
+
+
+def unusable(free: list[int], order: int) -> float:
+    """Which share of the free memory is in blocks too small for *order* (the unusable free space index)."""
+    total = sum(count << o for o, count in enumerate(free))
+    return sum(count << o for o, count in enumerate(free[:order])) / total if total else 0.0
+
+
+def suspects(result: Result) -> list[WhoResult]:
+    """Call sites that may leak: what lives of them grew in every quarter of the trace; the largest first."""
+    found = []
+    for site in result.sites[1:]:
+        first, second, third = site.quarters
+        if site.live >= 16 and 0 < first < second < third < site.bytes and site.frees * 10 < site.allocs * 9:
+            found.append(site)
+    return sorted(found, key=lambda site: -site.bytes)
+
+
+def misfits(result: Result) -> list[tuple[WhoResult, int]]:
+    """Call sites of kmalloc that a cache of their own would make cheaper: objects of one size that waste an eighth or
+    more of what they get; with the bytes that it would have saved at the peak.
+    """
+    found = []
+    for site in result.sites[1:]:
+        if site.cache.startswith("kmalloc-") and site.allocs >= 32 and site.asked * 8 < site.total * 7:
+            found.append((site, int(site.peak * (1 - site.asked / site.total))))
+    return sorted(found, key=lambda pair: -pair[1])
+
+
 COUNTS = {
     "events": r.EVENTS,
     "unknown_frees": r.UNKNOWN_FREES,
@@ -128,7 +196,6 @@ COUNTS = {
     "slab_pages": r.PAGES_TO_SLAB,
     "large": r.LARGE,
     "unknown_pages": r.UNKNOWN_PAGES,
-    "older_pages_freed": r.HELD_FREED,
     "page_failures": r.PAGE_FAILED,
     "repeated_pages": r.REPEATED_PAGES,
 }
@@ -260,9 +327,7 @@ class Replay:
         return {zone: counts for (_, zone), counts in parse_buddyinfo(self.kernel.proc("buddyinfo")).items()}
 
     def _result(self) -> Result:
-        return Result(
-            self.info, self._options, self.release, self.cpus, self.ram, self._first.begin, self._first.end
-        )
+        return Result(self.info, self._options, self.release, self.cpus, self.ram, self._first.begin, self._first.end)
 
     def _play(self, result: Result) -> None:
         play = model("k_trace_replay", self.mm)
@@ -358,4 +423,4 @@ def replay(recording: Recording, options: Options | None = None) -> Result:
     return Replay(recording, options or Options()).run()
 
 
-__all__ = ["CacheResult", "Columns", "Options", "Result", "WhoResult", "f", "replay"]
+__all__ = ["CacheResult", "Options", "Result", "WhoResult", "replay"]

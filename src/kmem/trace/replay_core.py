@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.lib.host import get8, get16, get32, get64, put8, put64
-from kmem.lib.jit import address, always_inline, entry, fls64, jit, noinline, ptr, ult
+from kmem.lib.host import get8, get16, get32, get64, put64
+from kmem.lib.jit import always_inline, entry, fls64, jit, noinline, ptr, ult
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE
 from kmem.mm.mm_types import kmem_cache
 from kmem.mm.mmzone import kernel, page_to_pfn, pfn_to_page, priv
@@ -40,10 +40,12 @@ from kmem.trace.table import remove, seek
 COLUMNS, N, OBJECTS, OBJECT_MASK, OBJECT_USED, BLOCKS, BLOCK_MASK, BLOCK_USED = range(8)
 CACHES, CACHE_OF, CLASS_OF, PAGE_OFFSET, SITES, SITE_MASK, SITE_USED, SITE_ROOM = range(8, 16)
 TASKS, TASK_MASK, TASK_USED, TASK_ROOM, LIFETIMES, FROM, TO, CPUS = range(16, 24)
-HELD, HELD_PAGES, HELD_AT, TASK_ROWS, SITE_ROWS, SIZE_CLASSES, FIRST = range(24, 31)
+TASK_ROWS, SITE_ROWS, FIRST = range(24, 27)
 # Counts.
-(EVENTS, UNKNOWN_FREES, NULL_FREES, UNKNOWN_CACHES, FAILED, INFERRED_REUSE, INFERRED_PAGE, PAGES_TO_SLAB) = range(32, 40)
-(LARGE, UNKNOWN_PAGES, HELD_FREED, PAGE_FAILED, REPEATED_PAGES, CROSS_CPU, PAGES_LIVE, ELSEWHERE) = range(40, 48)
+(EVENTS, UNKNOWN_FREES, NULL_FREES, UNKNOWN_CACHES, FAILED, INFERRED_REUSE, INFERRED_PAGE, PAGES_TO_SLAB) = range(
+    32, 40
+)
+LARGE, UNKNOWN_PAGES, PAGE_FAILED, REPEATED_PAGES, PAGES_LIVE = range(40, 45)
 STATE_WORDS = 64
 
 # An object: its recorded address, the model's, cache and CPU, site and task, time, requested and allocated bytes.
@@ -69,7 +71,6 @@ SLAB_GFP = 0x800 | 0x2000 | 0x10000
 """``__GFP_KSWAPD_RECLAIM | __GFP_NOWARN | __GFP_NORETRY``: what the recorded kernel reclaimed is in the trace."""
 PLACEMENT = 0x1F
 """The bits of a gfp mask that say from where: zone and mobility, the same in all releases."""
-HELD_WHOLE, HELD_SPLIT = 1, 2
 BLOCK_ORDER = 10
 
 
@@ -309,36 +310,6 @@ def split_until(k: Any, state: int, pfn: int, order: int) -> int:
 
 
 @noinline
-def free_held(k: Any, state: int, pfn: int, order: int) -> bool:
-    """Free pages that were in use before the trace began, the same ones if the model has them in use, too."""
-    held = at(state, HELD)
-    if held == 0 or pfn + (1 << order) > at(state, HELD_PAGES):
-        return False
-    head = pfn >> BLOCK_ORDER
-    what = get8(held + head)
-    if what == HELD_WHOLE:
-        if order >= BLOCK_ORDER:
-            free_pages(k, pfn_to_page(k, pfn), BLOCK_ORDER)
-            put8(held + head, 0)
-            return True
-        split_page(k, pfn_to_page(k, head << BLOCK_ORDER), BLOCK_ORDER)
-        put8(held + head, HELD_SPLIT)
-        for i in range(1 << BLOCK_ORDER):
-            put8(at(state, HELD_AT) + (head << BLOCK_ORDER) + i, 1)
-        what = HELD_SPLIT
-    if what != HELD_SPLIT:
-        return False
-    marks = at(state, HELD_AT)
-    for i in range(1 << order):
-        if get8(marks + pfn + i) == 0:
-            return False
-    for i in range(1 << order):
-        put8(marks + pfn + i, 0)
-        free_pages(k, pfn_to_page(k, pfn + i), 0)
-    return True
-
-
-@noinline
 def page_event(k: Any, state: int, columns: int, i: int, kind: int, time: int, cpu: int) -> None:
     """Pages are allocated or freed."""
     pfn = get64(at(columns, C_PTR) + 8 * i)
@@ -364,8 +335,6 @@ def page_event(k: Any, state: int, columns: int, i: int, kind: int, time: int, c
     e = split_until(k, state, pfn, order)
     if get64(e):
         release(k, state, e, pfn, time, cpu)
-    elif free_held(k, state, pfn, order):
-        put(state, HELD_FREED, at(state, HELD_FREED) + (1 << order))
     else:
         put(state, UNKNOWN_PAGES, at(state, UNKNOWN_PAGES) + (1 << order))
 
@@ -405,12 +374,7 @@ def alloc_event(k: Any, state: int, columns: int, i: int, kind: int, time: int, 
     slab_page(k, state, recorded, c)
     row = at(state, CACHES) + 8 * CACHE_WORDS * c
     requested, allocated = get64(at(columns, C_REQUESTED) + 8 * i), get64(at(columns, C_ALLOCATED) + 8 * i)
-    model = at(row, K_MODEL)
-    if kind == KMALLOC and at(state, SIZE_CLASSES):
-        other = get16(at(state, SIZE_CLASSES) + 2 * min(requested, 8192))
-        if other:
-            model = at(at(state, CACHES) + 8 * CACHE_WORDS * (other - 1), K_MODEL)
-    s = ptr(kmem_cache, model, k)
+    s = ptr(kmem_cache, at(row, K_MODEL), k)
     obj = slab_alloc_node(k, s, SLAB_GFP, -1, requested)
     if obj == 0:
         put(row, K_FAILED, at(row, K_FAILED) + 1)

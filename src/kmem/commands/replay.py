@@ -1,0 +1,107 @@
+"""``kmem replay FILE``: a trace's events drive the model, which says where the memory is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kmem.commands import options
+from kmem.errors import UsageError
+
+SETTINGS = (
+    *("slub_max_order", "slub_min_order", "slub_min_objects", "min_free_kbytes", "watermark_scale_factor"),
+    *("cpus", "ram", "slub_cpu_partial"),
+)
+"""What ``--set`` takes."""
+
+
+def seconds(text: str) -> int:
+    """Nanoseconds that *text*, in seconds, means."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return int(value * 1e9)
+
+
+def setting(text: str) -> tuple[str, list[int]]:
+    """``NAME=VALUE,VALUE``."""
+    name, equals, values = text.partition("=")
+    if not equals or name not in SETTINGS:
+        raise argparse.ArgumentTypeError(f"{text!r}: --set takes NAME=VALUE of {', '.join(SETTINGS)}")
+    try:
+        return name, [options.size(value) for value in values.split(",")]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r}: values are whole numbers") from None
+
+
+def add_setting(parser: argparse._ActionsContainer, help: str) -> None:
+    """Add ``--set``."""
+    parser.add_argument("--set", action="append", type=setting, default=[], metavar="NAME=VALUE", help=help)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of ``kmem replay``."""
+    result = options.new_parser(
+        "replay", "Replay a kernel's or a simulated run's trace in the model; say where memory is."
+    )
+    result.add_argument("file", metavar="FILE", help="a trace: .kmem, text, Parquet, or a directory of raw pages")
+    result.add_argument(
+        "--release", choices=options.releases(), default="", help="kernel to model (default: the nearest)"
+    )
+    add_setting(result, "a boot option of the model, as slub_max_order=0 or cpus=4 (default: as recorded)")
+    result.add_argument("--from", dest="begin", type=seconds, default=0, metavar="S", help="count from second S on")
+    result.add_argument("--to", dest="end", type=seconds, default=0, metavar="S", help="count up to second S")
+    result.add_argument("--cache", default="", metavar="TEXT", help="show only caches with TEXT in their names")
+    result.add_argument("--site", default="", metavar="TEXT", help="show only call sites with TEXT in their names")
+    result.add_argument("--rows", type=options.count, default=15, metavar="N", help="rows of each table (default: 15)")
+    result.add_argument("--save", metavar="FILE.kmem", help="also write the trace as a .kmem or .parquet file")
+    form = result.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    form.add_argument("--folded", action="store_true", help="print live bytes as folded stacks")
+    return result
+
+
+def main(words: list[str]) -> int:
+    """Replay and report."""
+    args = parser().parse_args(words)
+    if args.end and args.end <= args.begin:
+        raise UsageError("--to lies before --from", remedy="Give seconds since the beginning of the trace.")
+    from kmem.report import replay as report
+    from kmem.report.table import ink_for
+    from kmem.trace.open import open_trace
+    from kmem.trace.replay import Options, replay
+
+    recording = open_trace(Path(args.file))
+    if args.save:
+        save(recording, Path(args.save))
+    chosen = {}
+    for name, values in args.set:
+        if len(values) != 1:
+            raise UsageError(f"--set {name} has several values", remedy="kmem sweep tries several.")
+        chosen[name] = values[0]
+    result = replay(recording, Options.of(chosen, args.release, args.begin, args.end))
+    shown = report.Shown(args.cache, args.site, args.rows)
+    if args.json:
+        print(report.replay_json(result, shown))
+    elif args.folded:
+        print(report.folded(result, shown))
+    else:
+        print(report.replay_text(result, shown, ink_for(sys.stdout)))
+        print(f"\nnext: kmem sweep {args.file} --set slub_max_order=0,1,2,3")
+    return 0
+
+
+def save(recording: object, path: Path) -> None:
+    """Write *recording* in the format that the name of *path* asks for."""
+    from kmem.trace import store
+
+    if path.suffix == ".parquet":
+        from kmem.trace.parquet import save_parquet
+
+        save_parquet(recording, path)  # type: ignore[arg-type]
+    else:
+        store.save(recording, path)  # type: ignore[arg-type]
