@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ class RunOptions:
     proc: tuple[str, ...] = ()
     proc_dir: str = ""
     core: str = ""
+    trace: str = ""
 
 
 @dataclass
@@ -102,7 +104,7 @@ def run_module(options: RunOptions) -> RunResult:
         return _try_schedules(options)
     result = _run_once(options)
     if options.check == "full" and not options.fail_each:
-        _same_again(result, _run_once(replace(options, proc_dir="", core="")))
+        _same_again(result, _run_once(replace(options, proc_dir="", core="", trace="")))
     return result
 
 
@@ -149,7 +151,23 @@ def _run_once(options: RunOptions) -> RunResult:
     ) as kernel:
         kernel.fill_page_cache(options.page_cache)
         clock.lap("boot")
-        return _run(kernel, image, path, options, clock)
+        with _traced(kernel, options.trace):
+            return _run(kernel, image, path, options, clock)
+
+
+@contextmanager
+def _traced(kernel: Kernel, path: str) -> Iterator[None]:
+    """Write the events of what is done inside into *path*, if that is asked for."""
+    if not path:
+        yield
+        return
+    from kmem.trace.simulated import RunTrace
+
+    trace = RunTrace(kernel, Path(path))
+    try:
+        yield
+    finally:
+        trace.close()
 
 
 def _same_again(first: RunResult, second: RunResult) -> None:

@@ -103,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
         help="what is allocated at SITE (a function, a file or file:line) may stay behind",
     )
     group = result.add_argument_group("what is printed and written")
+    group.add_argument("--trace", metavar="FILE", help="write every event into FILE: kmem replay FILE reads it")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     group.add_argument("--sarif", metavar="FILE", help="write the findings as SARIF, for editors and code scanning")
     group.add_argument("--junit", metavar="FILE", help="write the run as JUnit XML, for CI systems")
@@ -227,6 +228,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         proc=tuple(args.proc),
         proc_dir=options.proc_directory(args.proc_dir),
         core=str(Path(args.core).absolute()) if args.core else "",
+        trace=str(Path(args.trace).absolute()) if args.trace else "",
     )
     options.say_notes(args.cmdline, args.config)
     if args.schedules > 1 and args.fail_each:

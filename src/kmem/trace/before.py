@@ -39,7 +39,7 @@ class Caches:
         """The number of a new cache."""
         n = self.number[state.name] = len(self.states)
         self.states.append(state)
-        self.order[n] = state.order
+        self.order[n] = state.order if state.per_slab else f.NO_ORDER
         return n
 
     def take(self, info: Info, sizes: Array) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.lib.host import get8, get16, get32, get64, put64
+from kmem.lib.host import get8, get16, get32, get64, put8, put64
 from kmem.lib.jit import always_inline, entry, jit, ult
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE
 from kmem.trace.scan import C_ALLOCATED, C_CACHE, C_GFP, C_KIND, C_ORDER, C_PTR, C_SITE, at, put
@@ -31,6 +31,8 @@ NORMAL, RECLAIM, CGROUP, DMA = range(4)
 CLASSES = 16
 GFP_DMA, GFP_RECLAIMABLE, GFP_ACCOUNT = 0x01, 0x10, 0x400000
 LARGEST = 8192
+NO_ORDER = 255
+"""The order of a cache that the recording does not list, until its first slab is seen."""
 
 
 @always_inline
@@ -74,11 +76,15 @@ def block_lives(f: int, ptr: int, known: int) -> bool:
         return False
     first, last = 0, 3
     if known:
-        first = get8(at(f, F_ORDER_OF) + known - 1)
-        last = first
+        told = get8(at(f, F_ORDER_OF) + known - 1)
+        if told != NO_ORDER:
+            first = told
+            last = told
     for order in range(first, last + 1):
         e = seek(at(f, F_BLOCKS), at(f, F_BLOCK_MASK), WIDTH, (pfn & ~((1 << order) - 1)) + 1)
         if get64(e) and (get64(e + 8) & ALIVE) > order:
+            if known:
+                put8(at(f, F_ORDER_OF) + known - 1, order)
             return True
     return False
 

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from kmem.abi.slab_flags import slab_flags
+from kmem.errors import UsageError
 from kmem.kernel import Kernel, boot
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import kmem_cache
+from kmem.trace import first as f
 from kmem.trace import replay_core as r
 from kmem.trace.before import First, Population, Slots, populate
 from kmem.trace.engine import Table, model
@@ -19,7 +22,6 @@ from kmem.trace.state import CacheState, caches_of, memory_kib, parse_buddyinfo
 SITES, TASKS = 1 << 14, 1 << 14
 SAMPLES = 60
 SMALLEST, LARGEST = 256 << 20, 1 << 40
-SLAB_RECLAIM_ACCOUNT = 0x20000
 
 
 @dataclass(frozen=True)
@@ -270,16 +272,21 @@ class Replay:
 
     def _create(self, number: int, state: CacheState, slots: Slots) -> None:
         """The cache in the model, with the objects that it had."""
-        flags = SLAB_RECLAIM_ACCOUNT if state.reclaimable or "-rcl-" in state.name else 0
+        flags = slab_flags(self.release).SLAB_RECLAIM_ACCOUNT if state.reclaimable or "-rcl-" in state.name else 0
         made = self.mm.kmem_cache_create(state.name, state.size, 8, flags)
+        if not made:
+            raise UsageError(
+                f"the model cannot make a cache {state.name!r} of {state.size} bytes",
+                remedy="Replay it on another --release.",
+            )
         s = self.mm.view.ptr(kmem_cache, made)
         order, per_slab = int(s.oo.x) >> 16, int(s.oo.x) & 0xFFFF
         row = self._rows[number]
         row[r.K_MODEL] = np.uint64(made).astype(np.int64)
-        row[r.K_SIZE], row[r.K_ORDER] = state.size, state.order if state.per_slab else order
+        seen = int(self._first.caches.order[number])
+        row[r.K_SIZE], row[r.K_ORDER] = state.size, seen if seen != f.NO_ORDER else order
         row[r.K_PER_SLAB] = state.per_slab or per_slab
         if not state.per_slab:
-            self._first.caches.order[number] = order
             return
         there = populate(state, slots, number, self.cpus, self._freed)
         total = there.lives.size
