@@ -12,7 +12,7 @@ from kmem.trace.open import open_trace
 from kmem.trace.store import save
 from tests.trace import made
 
-MUTANTS = 1500
+MUTANTS = 300
 """Of each form."""
 
 
