@@ -33,6 +33,7 @@ class RunOptions:
     core: str
     cmdline: str = ""
     proc_dir: str = ""
+    trace: str = ""
     check: str = "fast"
     page_cache: int = 0
     fail_nth: int = 0

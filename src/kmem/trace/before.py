@@ -34,6 +34,8 @@ class Caches:
     of_class: Array = field(default_factory=lambda: np.zeros(4 * f.CLASSES, np.uint16))
     order: Array = field(default_factory=lambda: np.zeros(1 << 16, np.uint8))
     strings: int = 1
+    waiting: list[int] = field(default_factory=list)
+    """Numbers of strings of which it is not known yet which cache they name."""
 
     def add(self, state: CacheState) -> int:
         """The number of a new cache."""
@@ -46,14 +48,15 @@ class Caches:
         """Strings that are new: caches that the recording does not list get the size that events show."""
         while len(self.of_string) < len(info.strings):
             self.of_string = np.append(self.of_string, np.zeros_like(self.of_string))
-        for number in range(1, len(info.strings)):
-            if self.of_string[number]:
-                continue
+        self.waiting += [n for n in range(self.strings, len(info.strings)) if info.strings[n]]
+        self.strings = len(info.strings)
+        for number in self.waiting:
             name = self.aliases.get(info.strings[number], info.strings[number])
             if name in self.number:
                 self.of_string[number] = self.number[name] + 1
             elif number < len(sizes) and 8 <= sizes[number] <= 1 << 22 and len(self.states) < 60000:
                 self.of_string[number] = self.add(guess(name, int(sizes[number]))) + 1
+        self.waiting = [number for number in self.waiting if not self.of_string[number]]
 
 
 def guess(name: str, size: int) -> CacheState:
@@ -133,12 +136,11 @@ class First:
             if not self.offset_known:
                 found = page_offset(batch)
                 self.offset, self.offset_known = found or self.offset, found is not None
-            if len(self.info.strings) != caches.strings or not caches.of_string[1 : caches.strings].all():
+            if len(self.info.strings) != caches.strings or caches.waiting:
                 named = batch["kind"] == NUMBER["kmem_cache_alloc"]
                 cache = np.minimum(batch["cache"][named], len(self._sizes) - 1)
                 self._sizes[cache] = batch["allocated"][named]
                 caches.take(self.info, self._sizes)
-                caches.strings = len(self.info.strings)
             self.slots.reserve(batch.n)
             self.blocks.reserve(batch.n)
             state[f.F_COLUMNS], state[f.F_N] = batch.addresses.ctypes.data, batch.n

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from kmem.trace.errors import TraceError
-from kmem.trace.schema import COLUMNS, KINDS, Array, Columns, Info, Recording
+from kmem.trace.schema import COLUMNS, KINDS, Columns, Info, Recording
 
 MAGIC = b"\x89KMEM\r\n"
 VERSION = 1
@@ -68,9 +68,14 @@ def unpack(content: bytes, columns: Columns) -> bool:
             at += _COLUMN.size
             if width not in (0, 1, 2, 4, 8) or at + n * width > len(content):
                 return False
-            values: Array = np.frombuffer(content, f"<u{width}", n, at) if width else np.zeros(n, np.uint64)
+            target = columns.arrays[column.name][:n]
+            base = np.array(least, np.uint64).astype(column.dtype)
+            if width:
+                np.copyto(target, np.frombuffer(content, f"<u{width}", n, at), casting="unsafe")
+                np.add(target, base, out=target, casting="unsafe")
+            else:
+                target.fill(base)
             at += n * width
-            columns.arrays[column.name][:n] = (values.astype(np.uint64) + np.uint64(least)).astype(column.dtype)
     except struct.error:
         return False
     if n and int(columns.arrays["kind"][:n].max()) >= len(KINDS):

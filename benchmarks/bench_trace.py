@@ -1,0 +1,173 @@
+"""What reading and replaying a trace costs: events a second, and ratios against ``perf kmem stat`` and glibc malloc.
+
+``python benchmarks/bench_trace.py DIR`` takes a directory of raw pages (see docs/traces.md). The trace is read warm, on
+one core. perf records a short piece of the running kernel for itself, where it can; glibc does the allocations of the
+trace in a C loop.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from kmem.trace import replay_core as r
+from kmem.trace.open import open_trace
+from kmem.trace.replay import Options, Replay
+from kmem.trace.schema import NUMBER, Recording
+from kmem.trace.store import save
+
+C_LOOP = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+int main(int argc, char **argv) {
+    FILE *f = fopen(argv[1], "rb"); long n = atol(argv[2]), slots = atol(argv[3]);
+    unsigned *ops = malloc(8 * n); if (fread(ops, 8, n, f) != n) return 1;
+    void **live = calloc(slots, sizeof *live);
+    struct timespec a, b; clock_gettime(CLOCK_MONOTONIC, &a);
+    for (long i = 0; i < n; i++) {
+        unsigned slot = ops[2 * i], size = ops[2 * i + 1];
+        if (size) live[slot] = malloc(size); else { free(live[slot]); live[slot] = 0; }
+    }
+    clock_gettime(CLOCK_MONOTONIC, &b);
+    printf("%.9f\n", (b.tv_sec - a.tv_sec) + (b.tv_nsec - a.tv_nsec) / 1e9);
+}
+"""
+
+
+def drained(recording: Recording) -> int:
+    """Read all; how many events."""
+    return sum(batch.n for batch in recording.batches())
+
+
+def fastest(action: Callable[[], int], turns: int = 5) -> float:
+    """Events a second of the best of several turns, in millions."""
+    best = 0.0
+    for _ in range(turns):
+        begin = time.perf_counter()
+        count = action()
+        best = max(best, count / (time.perf_counter() - begin) / 1e6)
+    return best
+
+
+def operations(recording: Recording) -> tuple[np.ndarray, int]:
+    """Allocations and frees as (slot, size or 0), and the number of slots."""
+    slots: dict[int, int] = {}
+    live: set[int] = set()
+    found: list[tuple[int, int]] = []
+    allocs = {NUMBER["kmalloc"], NUMBER["kmem_cache_alloc"]}
+    frees = {NUMBER["kfree"], NUMBER["kmem_cache_free"]}
+    for batch in recording.batches():
+        for kind, ptr, size in zip(*(batch[n].tolist() for n in ("kind", "ptr", "allocated")), strict=True):
+            slot = slots.setdefault(ptr, len(slots))
+            if kind in allocs:
+                if slot in live:
+                    found.append((slot, 0))
+                live.add(slot)
+                found.append((slot, size))
+            elif kind in frees and slot in live:
+                live.remove(slot)
+                found.append((slot, 0))
+    return np.array(found, np.uint32), len(slots)
+
+
+def glibc(recording: Recording) -> float:
+    """Nanoseconds an operation of malloc and free in a C loop."""
+    ops, slots = operations(recording)
+    with tempfile.TemporaryDirectory() as where:
+        (Path(where) / "loop.c").write_text(C_LOOP)
+        subprocess.run(["cc", "-O2", "-o", f"{where}/loop", f"{where}/loop.c"], check=True)
+        ops.tofile(f"{where}/ops")
+        run = [f"{where}/loop", f"{where}/ops", str(len(ops)), str(slots)]
+        return min(float(subprocess.check_output(run)) for _ in range(5)) / len(ops) * 1e9
+
+
+class Timed(Replay):
+    """A replay that times its second reading, the model included."""
+
+    seconds = 0.0
+
+    def _play(self, result: object) -> None:
+        begin = time.perf_counter()
+        super()._play(result)  # type: ignore[arg-type]
+        self.seconds = time.perf_counter() - begin
+
+
+def replaying(recording: Recording) -> tuple[float, float]:
+    """Millions of events a second of parsing, merging and replaying; nanoseconds of an object's event."""
+    best, cost = 0.0, 1e9
+    for _ in range(3):
+        timed = Timed(recording, Options(release="6.1"))
+        timed.run()
+        events = int(timed.state[r.EVENTS])
+        best, cost = max(best, events / timed.seconds / 1e6), min(cost, timed.seconds / events * 1e9)
+    return best, cost
+
+
+def perf() -> tuple[float, float] | None:
+    """Millions of events a second: ``perf kmem stat``, and our reader of ``perf script`` of the same; None if there is
+    no perf or it may not record.
+    """
+    if not shutil.which("perf"):
+        return None
+    with tempfile.TemporaryDirectory() as where:
+        data = f"{where}/perf.data"
+        events = ",".join(f"kmem:{name}" for name in ("kmalloc", "kfree", "kmem_cache_alloc", "kmem_cache_free"))
+        work = "for i in 1 2 3 4; do ls -lR /usr/lib > /dev/null 2>&1; done"
+        done = subprocess.run(
+            ["perf", "record", "-q", "-m", "16M", "-a", "-e", events, "-o", data, "--", "sh", "-c", work],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            return None
+        text = Path(where) / "script.txt"
+        with open(text, "wb") as out:
+            subprocess.run(["perf", "script", "-i", data], stdout=out, stderr=subprocess.DEVNULL, check=True)
+        recording = open_trace(text)
+        count = drained(recording)
+        times = []
+        for _ in range(3):
+            begin = time.perf_counter()
+            done = subprocess.run(["perf", "kmem", "--slab", "stat", "-i", data], capture_output=True, check=False)
+            times.append(time.perf_counter() - begin)
+            if b"SUMMARY" not in done.stdout + done.stderr:
+                return None
+        return count / min(times) / 1e6, fastest(lambda: drained(recording))
+
+
+def main() -> None:
+    """Measure and print."""
+    where = Path(sys.argv[1])
+    pages = open_trace(where)
+    print(f"raw pages, merged:      {fastest(lambda: drained(pages)):7.1f} M events a second")
+    whole, cost = replaying(pages)
+    print(f"read, merge and replay: {whole:7.1f} M events a second, {cost:.1f} ns an event")
+    with tempfile.TemporaryDirectory() as place:
+        kept = Path(place) / "t.kmem"
+        save(pages, kept)
+        stored = open_trace(kept)
+        print(f".kmem:                  {fastest(lambda: drained(stored)):7.1f} M events a second")
+    malloc = glibc(pages)
+    print(f"glibc malloc and free:  {malloc:7.1f} ns an operation; the whole replay takes {cost / malloc:.2f} of it")
+    peer = perf()
+    if peer is None:
+        print("perf kmem stat:         not measured: no perf, or it may not record here")
+    else:
+        print(
+            f"perf kmem stat:         {peer[0]:7.2f} M events a second; replay is {whole / peer[0]:.1f} times as fast"
+        )
+        print(f"perf script, read:      {peer[1]:7.1f} M events a second")
+    print(f"resident set: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
+
+
+if __name__ == "__main__":
+    main()
