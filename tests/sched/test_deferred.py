@@ -9,7 +9,7 @@ import pytest
 
 import kmem
 from kmem.kernel import Kernel
-from tests.run.running import module
+from tests.run.running import module, run
 
 pytestmark = pytest.mark.needs_headers
 SOURCE = "tests/kmod/deferred"
@@ -142,3 +142,8 @@ def test_a_machine_that_is_saved_while_a_work_waits_goes_on_from_there() -> None
         assert "calls: 3" in texts[0][0]
         assert texts[0] == texts[1] == texts[2]
         assert not k.findings
+
+
+@pytest.mark.parametrize("mode", ["work", "timer", "tasklet", "rcu", "irq"])
+def test_threads_of_the_kernel_itself_do_not_fail_for_an_injected_fault(mode: str) -> None:
+    assert run(module(SOURCE), f"mode={mode}", "--ram", "128M", "--fail-each").status == 0

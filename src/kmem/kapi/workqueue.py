@@ -108,17 +108,14 @@ def _wake_worker(k: Host, number: int) -> None:
         if k.mem.u64(record + at.WORKER_POOL) == number and k.sched.state(task) == TASK_IDLE:
             k.sched.wake(task, TASK_IDLE)
             return
-    from kmem.kapi.kthread import bind, create
+    from kmem.kapi.kthread import bind
 
     count = k.mem.u32(pool + WORKERS)
     unbound = number == k.nr_cpus
-    task = create(
-        k,
-        k.address_of("kmem_worker"),
-        number,
-        f"kworker/u{2 * number}:{count}" if unbound else f"kworker/{number}:{count}",
-    )
-    if task > 0:
+    name = f"kworker/u{2 * number}:{count}" if unbound else f"kworker/{number}:{count}"
+    task = k.tasks.new_kernel_thread(name, k.address_of("kmem_worker"), number)
+    if task:
+        k.sched.set_state(task, TASK_UNINTERRUPTIBLE)
         k.mem.set_u32(pool + WORKERS, count + 1)
         flags = task + k.sched.offsets.flags
         k.mem.set_u32(flags, k.mem.u32(flags) | at.PF_WQ_WORKER)
