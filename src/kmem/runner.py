@@ -323,7 +323,10 @@ def _dependencies(kernel: Kernel, path: Path) -> dict[str, int | None]:
 
 
 def report_leaks(kernel: Kernel, allowed: Sequence[Allowance] = ()) -> None:
-    """One finding for each call site of the module's that left something behind, unless it is *allowed* to."""
+    """One finding for each call site of the module's that left something behind, unless it is *allowed* to.
+
+    What another module called for that is still there, a library that was loaded first, is that one's to free.
+    """
     for what, address, site in kernel.left:
         facts = site.facts()
         if not any(allowance.covers(facts) for allowance in allowed):
@@ -331,7 +334,7 @@ def report_leaks(kernel: Kernel, allowed: Sequence[Allowance] = ()) -> None:
     kernel.left.clear()
     sites: dict[int, list[Allocation]] = defaultdict(list)
     for allocation in kernel.leaks.counted():
-        if not allocation.live:
+        if not allocation.live or kernel.loader.is_code(allocation.event.call_site):
             continue
         sites[allocation.event.call_site].append(allocation)
     for left in sites.values():

@@ -56,7 +56,8 @@ def bus_driver(file: str, bus: str, struct: str, member: str, register: str, und
         driver = _inner(k, struct, args[drv], member)
         put(k, "device_driver", driver, "bus", k.address_of(bus))
         if not get(k, "device_driver", driver, "name") and has(k, struct, "name"):
-            put(k, "device_driver", driver, "name", get(k, struct, args[drv], "name"))
+            array = k.layout[struct]["name"].type.startswith("[")
+            put(k, "device_driver", driver, "name", (at if array else get)(k, struct, args[drv], "name"))
         if owner is not None:
             put(k, "device_driver", driver, "owner", args[owner])
         return (yield from driver_register(k, driver))
