@@ -401,6 +401,7 @@ class Kernel:
         site = kernel_text(self.release.name).caller(slug)
         if site and self.kallsyms.address(site.function) is None:
             self.kallsyms.add(site.function, site.address - site.offset, site.size)
+        self.mm.enter()
         self.mm.core.private.call_site = site.address if site else 0
 
     def hash_pointer(self, addr: int) -> str:

@@ -6,7 +6,8 @@ counts, with bit 31 inverted "need resched". The interrupt flag is the CPU's own
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 PREEMPT_OFFSET, SOFTIRQ_OFFSET, SOFTIRQ_DISABLE_OFFSET, HARDIRQ_OFFSET, NMI_OFFSET = 1, 1 << 8, 1 << 9, 1 << 16, 1 << 20
@@ -35,6 +36,7 @@ class CpuContext:
         self.rcu_depth: Callable[[], int] = lambda: 0
         self.on_schedule: Callable[[], None] = lambda: None
         self.on_wait: Callable[[], None] = lambda: None
+        self._at_boot = False
         mem.set_u32(count_at, PREEMPT_NEED_RESCHED)
 
     def use(self, count_at: int) -> None:
@@ -98,7 +100,19 @@ class CpuContext:
 
     def sleep_forbidden(self) -> bool:
         """Whether an RCU reader runs or interrupts are off."""
-        return self.rcu_depth() > 0 or self.irqs_disabled()
+        return (self.rcu_depth() > 0 or self.irqs_disabled()) and not self._at_boot
+
+    @contextmanager
+    def as_at_boot(self) -> Iterator[None]:
+        """For what a kernel does when it starts and the model when it is first needed: nothing forbids to sleep."""
+        before, count = self._at_boot, self.preempt_count
+        self._at_boot = True
+        self.add(-count)
+        try:
+            yield
+        finally:
+            self.add(count)
+            self._at_boot = before
 
     def might_sleep(self, function: str, file: str, line: int) -> None:
         """``might_sleep()``: complains if the context forbids it."""

@@ -246,6 +246,7 @@ class Context(Protocol):
     def in_interrupt(self) -> bool:
         """Whether a hard interrupt, a softirq or a bh-disabled section runs (``in_interrupt()``)."""
 
+    def as_at_boot(self) -> AbstractContextManager[None]: ...
     def might_sleep(self, function: str, file: str, line: int) -> None:
         """``might_sleep()`` at *line* of *file*, in *function*: the host reports it if the context forbids sleeping."""
 

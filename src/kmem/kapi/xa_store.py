@@ -78,7 +78,8 @@ def _cache(k: Host) -> int:
     cache = k.mem.u64(at)
     if not cache:
         flags = 0x00020000 | 0x00040000  # SLAB_RECLAIM_ACCOUNT, SLAB_PANIC
-        cache = k.mm.kmem_cache_create("radix_tree_node", k.layout["xa_node"].size, 0, flags, 0, caller=at)
+        with k.context.as_at_boot():
+            cache = k.mm.kmem_cache_create("radix_tree_node", k.layout["xa_node"].size, 0, flags, 0, caller=at)
         k.mem.set_u64(at, cache)
     return cache
 

@@ -81,6 +81,10 @@ class Mm(VmapCalls, IomemCalls, Inlines, PageCalls, Provenance):
         if gfp & GFP_DIRECT_RECLAIM and (context or self.sleep_forbidden()):
             self.might_sleep("might_alloc", "include/linux/sched/mm.h", 274)
 
+    def enter(self) -> None:
+        """What is called on the core next is called now, in this context; the functions below say so themselves."""
+        self._here()
+
     # kmalloc
 
     def kmalloc(self, size: int, gfp: int = GFP_KERNEL, node: int = -1, caller: int = 0) -> int:

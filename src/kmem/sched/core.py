@@ -122,8 +122,11 @@ class Scheduler:
 
     def start(self) -> None:
         """Make the idle tasks; the running task becomes the one on CPU 0."""
-        if self.on:
-            return
+        if not self.on:
+            with self._k.context.as_at_boot():
+                self._start()
+
+    def _start(self) -> None:
         k, mem, o = self._k, self._mem, self.offsets
         self.block = k.address_of("kmem_sched")
         self.on = True
