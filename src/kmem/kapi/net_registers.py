@@ -6,16 +6,6 @@ from kmem.kapi.registry import registers
 
 registers(
     "net/core/rtnetlink.c",
-    "int rtnl_link_register(struct rtnl_link_ops *ops)",
-    "void rtnl_link_unregister(struct rtnl_link_ops *ops)",
-)
-registers(
-    "net/core/rtnetlink.c",
-    "int __rtnl_link_register(struct rtnl_link_ops *ops)",
-    "void __rtnl_link_unregister(struct rtnl_link_ops *ops)",
-)
-registers(
-    "net/core/rtnetlink.c",
     "void rtnl_af_register(struct rtnl_af_ops *ops)",
     "void rtnl_af_unregister(struct rtnl_af_ops *ops)",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import lists, registry
-from kmem.kapi.errno import EEXIST
+from kmem.kapi.errno import EEXIST, ENOMEM
 from kmem.kapi.export import data, export, simplified
 from kmem.kapi.fields import at, get, has, put
 from kmem.kapi.host import Call, Guest, Host, s32
@@ -99,12 +99,14 @@ def _register(k: Host, dev: int) -> Guest:
     put(k, "net_device", dev, "ifindex", k.mem.u32(counter))
     put(k, "net_device", dev, "reg_state", REGISTERED)
     registry.add(k, "netdev", dev)
+    lists.add_tail(k, at(k, "net_device", dev, "dev_list"), at(k, "net", net(k), "dev_base_head"))
     return 0
 
 
 def _unregister(k: Host, dev: int) -> Guest:
     if not registry.remove(k, "netdev", dev):
         return 0
+    lists.del_init(k, at(k, "net_device", dev, "dev_list"))
     ops = get(k, "net_device", dev, "netdev_ops")
     uninit = k.mem.u64(ops + NDO_UNINIT) if ops else 0
     if uninit:
@@ -196,3 +198,48 @@ def netif_carrier_off(k: Host, dev: int) -> None:
     net/sched/sch_generic.c, 6.1.
     """
     _carrier(k, dev, True)
+
+
+@export(_NO_PACKET)
+def __rtnl_link_register(k: Host, ops: int) -> int:
+    """``int __rtnl_link_register(struct rtnl_link_ops *ops)``
+
+    net/core/rtnetlink.c, 6.1. -EEXIST for a kind that is there. A kind of devices that can be made can be unmade.
+    """
+    kind = k.mem.cstr(get(k, "rtnl_link_ops", ops, "kind"))
+    if any(kind == k.mem.cstr(get(k, "rtnl_link_ops", one, "kind")) for one in registry.things(k, "rtnl_link")):
+        return -EEXIST
+    if get(k, "rtnl_link_ops", ops, "setup") and not get(k, "rtnl_link_ops", ops, "dellink"):
+        put(k, "rtnl_link_ops", ops, "dellink", k.address_of("unregister_netdevice_queue"))
+    return 0 if registry.add(k, "rtnl_link", ops) else -ENOMEM
+
+
+@export(_NO_PACKET)
+def rtnl_link_register(k: Host, ops: int) -> int:
+    """``int rtnl_link_register(struct rtnl_link_ops *ops)``
+
+    net/core/rtnetlink.c, 6.1.
+    """
+    return __rtnl_link_register(k, ops)
+
+
+@export(_NO_PACKET)
+def __rtnl_link_unregister(k: Host, ops: int) -> Guest:
+    """``void __rtnl_link_unregister(struct rtnl_link_ops *ops)``
+
+    net/core/rtnetlink.c, 6.1. The devices of that kind go with it.
+    """
+    if registry.remove(k, "rtnl_link", ops):
+        for dev in registry.things(k, "netdev"):
+            if get(k, "net_device", dev, "rtnl_link_ops") == ops:
+                yield Call(get(k, "rtnl_link_ops", ops, "dellink"), (dev, 0))
+    return 0
+
+
+@export(_NO_PACKET)
+def rtnl_link_unregister(k: Host, ops: int) -> Guest:
+    """``void rtnl_link_unregister(struct rtnl_link_ops *ops)``
+
+    net/core/rtnetlink.c, 6.1.
+    """
+    return (yield from __rtnl_link_unregister(k, ops))

@@ -96,7 +96,8 @@ def fb_get_options(k: Host, name: int, option: int) -> int:
 
     drivers/video/fbdev/core/fb_cmdline.c, 6.1. NULL for the options; 0: the driver is wanted.
     """
-    k.mem.set_u64(option, 0)
+    if option:
+        k.mem.set_u64(option, 0)
     return 0
 
 

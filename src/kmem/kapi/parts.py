@@ -18,8 +18,9 @@ makes(
     "unsigned int perm, unsigned long flags, struct key_restriction *restrict_link, struct key *dest)",
     "void key_put(struct key *key)",
     size=256,
-    how="an opaque object without keys",
+    how="an opaque object without keys, which the kernel keeps: whoever holds the credentials may put it",
     error=True,
+    kept=True,
 )
 accepts(
     "security/keys/key.c",
@@ -116,6 +117,7 @@ makes(
     "int trace_array_destroy(struct trace_array *this_tr)",
     size=256,
     how="there is no tracing",
+    kept=True,
 )
 accepts(
     "drivers/cxl/core/port.c",

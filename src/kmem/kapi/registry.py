@@ -107,7 +107,7 @@ def registers(file: str, prototype: str, undo: str = "", *, twice: int = 0, abse
         return 0 if add(k, kind, args[which]) else -ENOMEM
 
     def unregister(k: Host, *args: int) -> int:
-        return 0 if remove(k, kind, args[which]) else -absent
+        return 0 if remove(k, kind, args[min(which, len(args) - 1)]) else -absent
 
     family(REMEMBERED, prototype, f"{file}, 6.1. Remembered until it is taken out again.", register)
     if undo:
@@ -134,14 +134,20 @@ def answers(value: int, file: str, *prototypes: str, how: str) -> None:
         family(simplified(how), prototype, f"{file}, 6.1.", answer)
 
 
-def makes(file: str, prototype: str, *undo: str, size: int, how: str, error: bool = False) -> None:
+def makes(
+    file: str, prototype: str, *undo: str, size: int, how: str, error: bool = False, kept: bool = False, count: int = 0
+) -> None:
     """Declare a function that makes an opaque object of *size* bytes, all zero, and those that take it back.
 
-    Without memory it returns NULL, or with *error* the error pointer.
+    Without memory it returns NULL, or with *error* the error pointer. *kept* is what the kernel keeps for itself, so
+    that nobody has to give it back; *count* goes to the first four bytes, of what is counted there.
     """
 
     def make(k: Host, *args: object) -> int:
-        made = k.mm.kmalloc(size, GFP_KERNEL | __GFP_ZERO, -1, k.caller)
+        caller = k.address_of("kmem_registry") if kept else k.caller
+        made = k.mm.kmalloc(size, GFP_KERNEL | __GFP_ZERO, -1, caller)
+        if made and count:
+            k.mem.set_u32(made, count)
         return made or (err_ptr(-ENOMEM) if error else 0)
 
     def take_back(k: Host, thing: int, *args: object) -> None:

@@ -192,9 +192,13 @@ def genl_unregister_family(k: Host, genl: int) -> int:
 # /proc/sys
 
 
-def _sysctl(k: Host) -> int:
+def _sysctl(k: Host, table: int) -> int:
     size = k.layout["ctl_table_header"].size
-    return k.mm.kmalloc(size, GFP_KERNEL | __GFP_ZERO, -1, k.caller)
+    header = k.mm.kmalloc(size, GFP_KERNEL | __GFP_ZERO, -1, k.caller)
+    if header:
+        put(k, "ctl_table_header", header, "ctl_table", table)
+        put(k, "ctl_table_header", header, "ctl_table_arg", table)
+    return header
 
 
 _NO_SYSCTL = simplified("nobody reads or writes the values")
@@ -206,7 +210,7 @@ def register_sysctl(k: Host, path: int, table: int) -> int:
 
     fs/proc/proc_sysctl.c, 6.1. NULL without memory.
     """
-    return _sysctl(k)
+    return _sysctl(k, table)
 
 
 @export(_NO_SYSCTL)
@@ -215,7 +219,7 @@ def register_sysctl_table(k: Host, table: int) -> int:
 
     fs/proc/proc_sysctl.c, 6.1.
     """
-    return _sysctl(k)
+    return _sysctl(k, table)
 
 
 @export(_NO_SYSCTL)
@@ -224,7 +228,7 @@ def register_sysctl_sz(k: Host, path: int, table: int, size: int) -> int:
 
     fs/proc/proc_sysctl.c, 6.12.
     """
-    return _sysctl(k)
+    return _sysctl(k, table)
 
 
 @export(_NO_SYSCTL)
@@ -233,7 +237,7 @@ def register_net_sysctl(k: Host, net: int, path: int, table: int) -> int:
 
     net/sysctl_net.c, 6.1.
     """
-    return _sysctl(k)
+    return _sysctl(k, table)
 
 
 @export(_NO_SYSCTL)
@@ -243,7 +247,7 @@ def register_net_sysctl_sz(k: Host, net: int, path: int, table: int, size: int) 
 
     net/sysctl_net.c, 6.12.
     """
-    return _sysctl(k)
+    return _sysctl(k, table)
 
 
 @export(_NO_SYSCTL)
