@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from random import Random
 from typing import Any, NoReturn
 
@@ -399,6 +400,9 @@ class FakeContext:
 
     def in_interrupt(self) -> bool:
         return self.softirq > 0
+
+    def as_at_boot(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def might_sleep(self, function: str, file: str, line: int) -> None:
         self.asked.append(f"{function} {file}:{line}")

@@ -64,6 +64,7 @@ class Consistency:
         self._kdata_pages = range(KDATA_PHYS.start >> 12, (KDATA_PHYS.stop >> 12) + 1)
         self._map = range(k.mm.ram.mem_map_phys, k.mm.ram.mem_map_phys + k.mm.ram.mem_map_size)
         k.events.listen(self._event)
+        self._cpu: Cpu = k.executor.cpu  # which takes memory when it is first asked for
         moment = k.mm.moment
 
         def before_call() -> Any:
@@ -71,7 +72,6 @@ class Consistency:
             return moment()
 
         k.mm.moment = before_call
-        self._cpu: Cpu = k.executor.cpu
         self._cpu.watch_stores(self._store, self._harmless)
 
     # what the module does
