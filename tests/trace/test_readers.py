@@ -105,7 +105,7 @@ def test_a_kmem_file_gives_back_what_was_put_in(tmp_path: Path, compress: bool) 
     check(again, EVENTS, names=True, addresses=True)
     assert again.info.before == {"slabinfo": "before"}
     assert again.info.after == {"buddyinfo": "after"}
-    assert (again.info.events, again.info.torn) == (len(EVENTS), 0)
+    assert (again.info.events, again.info.torn, again.info.cpus) == (len(EVENTS), 0, 2)
 
 
 def test_every_chunk_that_was_written_is_read_wherever_the_file_ends(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ class Writer:
         if info.symbols or info.tasks:
             symbols: list[list[str | int]] = [[f"{address:x}", name] for address, name in info.symbols.items()]
             self.json(b"SYMS", symbols + [[pid, name] for pid, name in info.tasks.items()])
-        counts = {name: getattr(info, name) for name in ("lost", "unparsed", "skipped")}
+        counts = {name: getattr(info, name) for name in ("cpus", "lost", "unparsed", "skipped")}
         self.json(b"DONE", {"events": self.count, **counts})
         self._file.close()
 
@@ -246,6 +246,7 @@ class StoredRecording:
                 self.complete = True
                 info.events, info.lost = int(value["events"]), int(value["lost"])
                 info.unparsed, info.skipped = int(value["unparsed"]), int(value["skipped"])
+                info.cpus = int(value["cpus"])
         except (ValueError, KeyError, TypeError, RecursionError):
             raise _bad(self._path, f"a chunk {kind.decode(errors='replace')!r} is malformed") from None
 
