@@ -128,8 +128,9 @@ class Tasks:
         task = k.user.new_task(name)
         if not task:
             return 0
-        k.called_by("thread-stack")
-        stack = k.mm.core.k_vmalloc(at.THREAD_SIZE, at.THREAD_SIZE, 0xCC0, 0, -1)
+        with k.context.as_at_boot():  # in kthreadd, whatever the context that asks
+            k.called_by("thread-stack")
+            stack = k.mm.core.k_vmalloc(at.THREAD_SIZE, at.THREAD_SIZE, 0xCC0, 0, -1)
         if not stack:
             k.user.exit(task)
             return 0
