@@ -22,7 +22,9 @@ def test_a_directory_makes_its_modules(directory: Path) -> None:
     assert made == SEVERAL.get(directory.name, [f"{directory.name}.ko"])
 
 
-@pytest.mark.parametrize("directory", sorted(path.parent for path in (ROOT / "examples").glob("*/Kbuild")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "directory", sorted(path.parent for path in (ROOT / "examples").glob("*/Kbuild")), ids=lambda path: path.name
+)
 def test_an_example_says_how_it_is_run_and_what_to_expect(directory: Path) -> None:
     text = (directory / "README.md").read_text()
     assert f"kmem run examples/{directory.name}" in text
