@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -45,9 +46,16 @@ def find() -> Path:
 
 
 def unpack(archive: Path) -> None:
-    """Unpack what is wanted of *archive*; it appears at once or not at all."""
-    kept().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept().parent, prefix=f".{RELEASE}.") as work:
+    """Unpack what is wanted of *archive*, unless another process did so meanwhile; it appears at once or not at all."""
+    top = kept().parent
+    top.mkdir(parents=True, exist_ok=True)
+    with (
+        open(top / f".{RELEASE}.lock", "w") as lock,
+        tempfile.TemporaryDirectory(dir=top, prefix=f".{RELEASE}.") as work,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept().is_dir():
+            return
         patterns = [f"{PACKAGE}/{pattern}" for pattern in WANTED]
         command = ["tar", "xJf", str(archive), "-C", work, "--no-wildcards-match-slash", "--wildcards", *patterns]
         subprocess.run(command, check=True)
