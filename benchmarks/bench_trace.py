@@ -20,7 +20,8 @@ import numpy as np
 
 from kmem.trace import replay_core as r
 from kmem.trace.open import open_trace
-from kmem.trace.replay import Options, Replay
+from kmem.trace.replay import Replay
+from kmem.trace.result import Options
 from kmem.trace.schema import NUMBER, Recording
 from kmem.trace.store import save
 

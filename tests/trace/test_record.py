@@ -13,7 +13,8 @@ from kmem.commands.main import main
 from kmem.trace import record
 from kmem.trace.kallsyms import names_of
 from kmem.trace.open import open_trace
-from kmem.trace.replay import accuracy, replay
+from kmem.trace.replay import replay
+from kmem.trace.result import accuracy
 from kmem.trace.schema import KINDS, Columns, Info, site_name
 from kmem.trace.simulated import RunTrace
 from kmem.trace.store import Writer

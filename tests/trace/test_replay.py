@@ -7,7 +7,8 @@ import pytest
 
 from kmem.commands.main import main
 from kmem.trace.open import open_trace
-from kmem.trace.replay import Options, Result, accuracy, replay
+from kmem.trace.replay import replay
+from kmem.trace.result import Options, Result, accuracy
 from tests.trace import made
 
 SLABINFO = """slabinfo - version: 2.1
@@ -77,6 +78,41 @@ def test_objects_of_a_slab_whose_pages_are_freed_were_freed(tmp_path: Path) -> N
     events = [page("alloc", 1, 100), *(dentry("alloc", 2 + i, 100, i) for i in range(5)), page("free", 9, 100)]
     result = run(tmp_path / "raw", events)
     assert (cache(result)["live"], result.counts["inferred_by_page"]) == (0, 5)
+
+
+def test_objects_of_a_site_that_frees_without_events_do_not_outlive_its_others(tmp_path: Path) -> None:
+    events = [page("alloc", 1, 100)]
+    for turn in range(50):  # one object at a time, never freed by an event; another slot now and then
+        events += [dentry("alloc", 10 + turn, 100, 0), dentry("alloc", 1000 + turn, 100, 1 + turn % 19)]
+    events = [events[0], *sorted(events[1:], key=lambda e: e.time), dentry("alloc", 900_000, 100, 20)]
+    result = run(tmp_path / "raw", events)
+    assert result.counts["inferred_by_silence"] > 0
+    assert cache(result)["live"] == 1
+
+
+def test_objects_of_a_site_that_frees_with_events_stay(tmp_path: Path) -> None:
+    events = [page("alloc", 1, 100), dentry("alloc", 5, 100, 3)]
+    for turn in range(50):
+        events += [dentry("alloc", 10 + 2 * turn, 100, 0), dentry("free", 11 + 2 * turn, 100, 0)]
+    result = run(tmp_path / "raw", [*events, dentry("alloc", 900_000, 100, 1)])
+    assert (cache(result)["live"], result.counts["inferred_by_silence"]) == (2, 0)
+
+
+def test_each_processor_begins_with_the_slab_from_which_it_takes_first(tmp_path: Path) -> None:
+    events = [dentry("alloc", 1, 500, 0), dentry("alloc", 2, 501, 0)]
+    events[1].cpu = 1
+    result = run(tmp_path / "raw", events, slabinfo(dentry=2), slabinfo(dentry=2))
+    assert (cache(result)["slabs_before"], cache(result)["slabs"]) == (2, 2)
+
+
+def test_slabs_that_came_and_went_are_counted_by_their_pages(tmp_path: Path) -> None:
+    events = [page("alloc", 1, 100), dentry("alloc", 2, 100, 0), page("alloc", 3, 101), dentry("alloc", 4, 101, 0)]
+    events += [dentry("free", 5, 100, 0), page("free", 6, 100)]
+    result = run(tmp_path / "raw", events, slabinfo(dentry=2), slabinfo(dentry=9))
+    assert (cache(result)["came"], cache(result)["went"]) == (2, 1)
+    found = accuracy(result)
+    assert found is not None
+    assert (found.untold, found.told) == (6, 1)
 
 
 def test_pages_of_slabs_are_not_allocated_twice(tmp_path: Path) -> None:
@@ -167,7 +203,7 @@ def test_the_model_ends_where_a_real_machine_ended(shared: Path) -> None:
     found = accuracy(result)
     assert found is not None
     assert found.close >= 0.95 * found.caches
-    assert found.share < 0.15
+    assert found.share < 0.1
 
 
 @pytest.mark.needs_shared
@@ -176,4 +212,5 @@ def test_the_caches_of_a_real_guest(shared: Path) -> None:
     found = accuracy(result)
     assert found is not None
     assert found.close >= 0.95 * found.caches
-    assert found.worst[0][0] == "kmalloc-64"  # it grew between the snapshot and the first event
+    assert found.worst[0][0] == "kmalloc-64"  # the ring buffer was made between the snapshot and the first event
+    assert found.told_error <= 0.1 * found.told

@@ -73,7 +73,8 @@ def main(words: list[str]) -> int:
     from kmem.report import replay as report
     from kmem.report.table import ink_for
     from kmem.trace.open import open_trace
-    from kmem.trace.replay import Options, replay
+    from kmem.trace.replay import replay
+    from kmem.trace.result import Options
 
     recording = open_trace(Path(args.file))
     if args.save:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kmem.report.table import Ink, plural, table
-from kmem.trace.replay import CacheResult, Result, WhoResult, accuracy, misfits, suspects, unusable
+from kmem.trace.result import CacheResult, Result, WhoResult, accuracy, misfits, suspects, unusable
 from kmem.trace.schema import Info, site_name
 
 ROWS = 15
@@ -89,6 +89,11 @@ def _pages(free: Sequence[int]) -> int:
     return sum(count << order for order, count in enumerate(free))
 
 
+def _changes(blocks: Sequence[int]) -> str:
+    """Changes by order."""
+    return " ".join(f"{count:+}" for count in blocks)
+
+
 def _accuracy(result: Result) -> list[str]:
     found = accuracy(result)
     if found is None:
@@ -99,6 +104,13 @@ def _accuracy(result: Result) -> list[str]:
     ]
     if found.worst:
         lines.append("furthest off: " + ", ".join(f"{name} by {error}" for name, error in found.worst))
+    if found.untold:
+        lines.append(f"{found.untold:,} slabs came or went without an event of their pages: nothing tells of them")
+    if found.told:
+        lines.append(
+            f"by events of their pages: {found.told:,}; the model is off by {found.told_error:,} "
+            f"({found.told_error / found.told:.1%})"
+        )
     for zone, real in result.real_free_after.items():
         if zone in result.free_after and zone in result.real_free_before:
             before, after = (
@@ -106,6 +118,17 @@ def _accuracy(result: Result) -> list[str]:
             )
             was, now = (sum(n << o for o, n in enumerate(x)) for x in (result.real_free_before[zone], real))
             lines.append(f"free pages of zone {zone}: the kernel {now - was:+,}, the model {after - before:+,}")
+            theirs, ours = (
+                [b - a for a, b in zip(*x, strict=False)]
+                for x in (
+                    (result.real_free_before[zone], real),
+                    (result.free_before[zone], result.free_after[zone]),
+                )
+            )
+            off = sum(abs(a - b) << o for o, (a, b) in enumerate(zip(theirs, ours, strict=False)))
+            lines.append(
+                f"  blocks by order: the kernel {_changes(theirs)}, the model {_changes(ours)}: off by {off:,} pages"
+            )
     return lines
 
 
@@ -237,6 +260,10 @@ def _unknown(result: Result) -> list[str]:
         for name, what in (
             ("inferred_by_reuse", "frees without an event, known because the address was handed out again"),
             ("inferred_by_page", "frees without an event, known because the slab's pages were freed"),
+            (
+                "inferred_by_silence",
+                "frees taken to be: of call sites that free without events, older than their others got",
+            ),
             ("unknown_frees", "frees of objects whose allocation is not in the trace"),
             ("unknown_caches", "allocations of a cache that no event names"),
             ("unknown_pages", "pages freed that were allocated before the trace"),

@@ -100,14 +100,15 @@ def page_offset(columns: Columns) -> int | None:
 
 
 class Slots(NamedTuple):
-    """Slots of objects that were there before the trace: address, cache, whether an object lived there, and a number
-    that tells which was used first.
+    """Slots of objects that were there before the trace: address, cache, whether an object lived there, a number that
+    tells which was used first, and on which CPU.
     """
 
     address: Array
     cache: Array
     lived: Array
     turn: Array
+    cpu: Array
 
 
 class First:
@@ -160,6 +161,7 @@ class First:
         what, cache = table[:, 1] & 0xFF, (table[:, 1] >> 32).astype(np.int64) - 1
         there = (address != 0) & ((what == f.LIVED) | (what == f.WAS_FREE))
         address, what, cache, turn = address[there], what[there], cache[there], table[there, 3] & 0xFFFFFFFF
+        cpu = table[there, 1] >> 8 & 0xFFFF
         unknown = np.flatnonzero(cache < 0)
         for order in range(4):
             base = address & ~np.uint64((4096 << order) - 1)
@@ -172,7 +174,7 @@ class First:
             cache[unknown[same]] = cache[sort[place[same]]]
             unknown = unknown[~same]
         good = cache >= 0
-        return Slots(address[good], cache[good], what[good] == f.LIVED, turn[good])
+        return Slots(address[good], cache[good], what[good] == f.LIVED, turn[good], cpu[good])
 
     def freed_pages(self) -> Array:
         """Page frames of blocks that were there before the trace and were freed in it, sorted."""
@@ -182,12 +184,13 @@ class First:
 
 class Population(NamedTuple):
     """The objects of one cache before the trace: slabs that the trace touches (*bases*), all slots of all slabs, slab
-    by slab, whether an object lives there, and the order in which slabs with free slots were used.
+    by slab, whether an object lives there, and the order in which slabs with free slots were used, and on which CPU.
     """
 
     bases: Array
     lives: Array
     turns: Array
+    cpus: Array
 
 
 NEVER = 1 << 62
@@ -199,14 +202,16 @@ def populate(state: CacheState, slots: Slots, number: int, cpus: int, freed: Arr
     """
     mine = slots.cache == number
     mask = np.uint64((4096 << state.order) - 1)
-    address, lived, turn = slots.address[mine], slots.lived[mine], slots.turn[mine]
+    address, lived, turn, cpu = (each[mine] for each in (slots.address, slots.lived, slots.turn, slots.cpu))
     index = ((address & mask) // np.uint64(state.size)).astype(np.int64)
     good = (index < state.per_slab) & ((address & mask) % np.uint64(state.size) == 0)
-    address, lived, index, turn = address[good], lived[good], index[good], turn[good]
+    address, lived, index, turn, cpu = (each[good] for each in (address, lived, index, turn, cpu))
     bases, which = np.unique(address & ~mask, return_inverse=True)
     slabs = max(state.slabs, len(bases))
     lives: Array = np.ones((slabs, state.per_slab), bool)
     unseen: Array = np.ones((slabs, state.per_slab), bool)
+    if state.sheaves and state.exact:
+        lived = _in_sheaves(lived, turn, _free_slots(state, slabs, cpus)[0])
     lives[which, index], unseen[which, index] = lived, False
     room = _free_slots(state, slabs, cpus)[0] - int(np.count_nonzero(~lives))
     if len(freed) and len(bases):  # nobody freed what was not seen: as far as there were free slots, it was free
@@ -218,8 +223,22 @@ def populate(state: CacheState, slots: Slots, number: int, cpus: int, freed: Arr
                 room -= count
     turns: Array = np.full(slabs, NEVER, np.int64)
     np.minimum.at(turns, which[~lived], turn[~lived])
+    used: Array = np.full(slabs, -1, np.int64)
+    first = ~lived & (turn == turns[which])
+    used[which[first]] = cpu[first]
     _spread(state, lives, unseen, cpus)
-    return Population(bases, lives, turns)
+    return Population(bases, lives, turns, used)
+
+
+def _in_sheaves(lived: Array, turn: Array, free: int) -> Array:
+    """Which slots were allocated, where a CPU's sheaves hand out objects before the slabs do: of the slots in which the
+    trace allocates first, as many were free as the recording counts, the last; the others were in a sheaf.
+    """
+    dead = np.flatnonzero(~lived)
+    held = dead[np.argsort(turn[dead], kind="stable")][: max(len(dead) - free, 0)]
+    lived = lived.copy()
+    lived[held] = True
+    return lived
 
 
 def _free_slots(state: CacheState, slabs: int, cpus: int) -> tuple[int, int]:
@@ -237,17 +256,20 @@ def _spread(state: CacheState, lives: Array, unseen: Array, cpus: int) -> None:
     """Free as many unseen slots as the recording counts, over as many slabs."""
     free, partial = _free_slots(state, len(lives), cpus)
     rest = int(free - np.count_nonzero(~lives))
+    if rest <= 0:
+        return
     untouched = np.flatnonzero(unseen.all(axis=1))
     touched = np.flatnonzero(lives.all(axis=1) & (unseen.sum(axis=1) > 1) & ~unseen.all(axis=1))
+    known = np.flatnonzero(~lives.all(axis=1) & (unseen & lives).any(axis=1)).tolist()
     others = max(partial - int(np.count_nonzero(~lives.all(axis=1))), 0)
-    if rest <= 0 or others == 0:
-        return
     some = _evenly(untouched, others)
     more = _evenly(touched, others - len(some))
-    for number, slab in enumerate(chosen := [*some, *more]):
-        count = rest // len(chosen) + (number < rest % len(chosen))
-        slots = np.flatnonzero(unseen[slab])[1:]  # one lives: nobody saw the slab become empty
-        lives[slab, slots[len(slots) - min(count, len(slots)) :]] = False
+    for number, slab in enumerate(chosen := [*some, *more, *known]):
+        count = rest // (len(chosen) - number)
+        slots = np.flatnonzero(unseen[slab] & lives[slab])[1:]  # one lives: nobody saw the slab become empty
+        count = min(count, len(slots))
+        lives[slab, slots[len(slots) - count :]] = False
+        rest -= count
 
 
 def _evenly(slabs: Array, count: int) -> list[int]:

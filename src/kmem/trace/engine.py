@@ -1,4 +1,4 @@
-"""The compiled readers, from Python."""
+"""The compiled readers and the compiled replay, from Python. ``python -m kmem.trace.engine`` compiles them."""
 
 from __future__ import annotations
 
@@ -114,3 +114,10 @@ class Strings:
         for _, place, size in self._entries[begin:end].tolist():
             self.texts.append(self._bytes[place : place + size].tobytes().decode(errors="replace"))
         return self.texts[begin:]
+
+
+if __name__ == "__main__":
+    from kmem.lib.build import build
+
+    for models in (REPLAY, READERS):
+        build(RELEASE, models)

@@ -11,7 +11,7 @@ from typing import Any
 from kmem.lib.host import get8, get16, get32, get64, put8, put64
 from kmem.lib.jit import always_inline, entry, jit, ult
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE
-from kmem.trace.scan import C_ALLOCATED, C_CACHE, C_GFP, C_KIND, C_ORDER, C_PTR, C_SITE, at, put
+from kmem.trace.scan import C_ALLOCATED, C_CACHE, C_CPU, C_GFP, C_KIND, C_ORDER, C_PTR, C_SITE, at, put
 from kmem.trace.table import move_all, seek
 
 F_COLUMNS, F_N, F_SLOTS, F_SLOT_MASK, F_SLOT_USED, F_BLOCKS, F_BLOCK_MASK, F_BLOCK_USED = range(8)
@@ -21,8 +21,8 @@ FIRST_WORDS = 16
 LIVED, WAS_FREE, YOUNG, UNSEEN = 1, 2, 3, 4
 """The slot's object lived; it was free; its slab is younger; its slab is younger, and its allocation was not traced."""
 SLOT_WIDTH, WIDTH = 32, 16
-"""Of a slot: address; what and cache; the call site of its last allocation; the turn of its first event, and its last
-cache. Of a block and of a site: key and value.
+"""Of a slot: address; what, the CPU of its first event, and cache; the call site of its last allocation; the turn of
+its first event, and its last cache. Of a block and of a site: key and value.
 """
 ALIVE, FIRST_ALLOC, FIRST_FREE = 0xFF, 0x100, 0x200
 """Of a block of pages: the order plus 1 while it lives; what came first."""
@@ -135,7 +135,7 @@ def note_slot(f: int, columns: int, i: int, kind: int, ptr: int) -> None:
     site = get64(at(columns, C_SITE) + 8 * i) if allocated and known == 0 else 0
     if get64(e):
         if known:
-            if get64(e + 8) >> 32 == 0 and (get64(e + 8) == YOUNG or not block_lives(f, ptr, known)):
+            if get64(e + 8) >> 32 == 0 and (get64(e + 8) & 0xFF == YOUNG or not block_lives(f, ptr, known)):
                 put64(e + 8, get64(e + 8) | known << 32)
             put64(e + 24, (get64(e + 24) & 0xFFFFFFFF) | known << 32)
             if not allocated and get64(e + 16):
@@ -146,7 +146,7 @@ def note_slot(f: int, columns: int, i: int, kind: int, ptr: int) -> None:
     put(f, F_SLOT_USED, at(f, F_SLOT_USED) + 1)
     young = block_lives(f, ptr, known)
     what = (YOUNG if young else WAS_FREE) if allocated else (UNSEEN if young else LIVED)
-    put64(e + 8, what | known << 32)
+    put64(e + 8, what | get16(at(columns, C_CPU) + 2 * i) << 8 | known << 32)
     put64(e + 16, site)
     put64(e + 24, at(f, F_SLOT_USED) | known << 32)
 

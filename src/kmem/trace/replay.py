@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 
 from kmem.abi.slab_flags import slab_flags
@@ -16,175 +13,15 @@ from kmem.trace import first as f
 from kmem.trace import replay_core as r
 from kmem.trace.before import First, Population, Slots, populate
 from kmem.trace.engine import Table, model
-from kmem.trace.schema import Array, Info, Recording
+from kmem.trace.result import CacheResult, Options, Result, Sample, WhoResult
+from kmem.trace.schema import Array, Recording
 from kmem.trace.state import CacheState, caches_of, memory_kib, parse_buddyinfo
 
 SITES, TASKS = 1 << 14, 1 << 14
 SAMPLES = 60
+SILENT_LIVES = 32
+"""So many lives of a call site's objects have to have been seen to say that it frees without events."""
 SMALLEST, LARGEST = 256 << 20, 1 << 40
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to replay. *settings* are boot options of the model (``slub_max_order`` …); 0 cpus or ram: as recorded."""
-
-    release: str = ""
-    cpus: int = 0
-    ram: int = 0
-    begin: int = 0
-    end: int = 0
-    settings: tuple[tuple[str, Any], ...] = ()
-
-    @classmethod
-    def of(cls, chosen: dict[str, int], release: str = "", begin: int = 0, end: int = 0) -> Options:
-        """Options from settings by name, ``cpus`` and ``ram`` among them."""
-        rest = {name: value for name, value in chosen.items() if name not in ("cpus", "ram")}
-        if "slub_cpu_partial" in rest:
-            rest["slub_cpu_partial"] = bool(rest["slub_cpu_partial"])
-        settings = tuple(sorted(rest.items()))
-        return cls(release, chosen.get("cpus", 0), chosen.get("ram", 0), begin, end, settings)
-
-
-@dataclass
-class CacheResult:
-    """One cache at the end. *real* are the kernel's own slabs, before and after, if the recording has them."""
-
-    name: str
-    size: int
-    order: int
-    per_slab: int
-    allocs: int
-    frees: int
-    inferred: int
-    unknown_frees: int
-    live: int
-    peak: int
-    requested: int
-    asked: int
-    cross_cpu: int
-    lifetime: float
-    failed: int
-    slabs_before: int
-    slabs: int
-    real_before: int = -1
-    real_after: int = -1
-
-    @property
-    def pages(self) -> int:
-        """Pages of its slabs in the model."""
-        return self.slabs << self.order
-
-
-@dataclass
-class WhoResult:
-    """A call site or a task."""
-
-    key: int
-    allocs: int
-    frees: int
-    live: int
-    bytes: int
-    requested: int
-    asked: int
-    total: int
-    cross_cpu: int
-    lifetime: float
-    peak: int
-    cache: str
-    quarters: tuple[int, int, int]
-
-
-@dataclass
-class Sample:
-    """Free blocks by order at a time, all zones together, and the pages of all slabs."""
-
-    time: int
-    free: list[int]
-    slab_pages: int
-
-
-@dataclass
-class Result:
-    """What a replay found."""
-
-    info: Info
-    options: Options
-    release: str
-    cpus: int
-    ram: int
-    begin: int
-    end: int
-    caches: list[CacheResult] = field(default_factory=list)
-    sites: list[WhoResult] = field(default_factory=list)
-    tasks: list[WhoResult] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    lifetimes: list[int] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    free_before: dict[str, list[int]] = field(default_factory=dict)
-    free_after: dict[str, list[int]] = field(default_factory=dict)
-    real_free_after: dict[str, list[int]] = field(default_factory=dict)
-    real_free_before: dict[str, list[int]] = field(default_factory=dict)
-    sheaves: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """The model against the kernel itself: slabs that caches gained and lost, and how far the model was off."""
-
-    error: int
-    change: int
-    caches: int
-    close: int
-    """Caches of which the model has within 2 slabs, or 10 %, of what the kernel has."""
-    worst: tuple[tuple[str, int], ...]
-
-    @property
-    def share(self) -> float:
-        """The error as a share of the change."""
-        return self.error / self.change if self.change else 0.0
-
-
-def accuracy(result: Result) -> Accuracy | None:
-    """How far the model is from the kernel's own state at the end; None if the recording does not have it."""
-    known = [c for c in result.caches if c.real_after >= 0]
-    if not known:
-        return None
-    errors = {c.name: abs(c.slabs - c.slabs_before - (c.real_after - c.real_before)) for c in known}
-    worst = sorted(((name, error) for name, error in errors.items() if error), key=lambda pair: (-pair[1], pair[0]))
-    return Accuracy(
-        sum(errors.values()),
-        sum(abs(c.real_after - c.real_before) for c in known),
-        len(known),
-        sum(abs(c.slabs - c.real_after) <= max(2, c.real_after // 10) for c in known),
-        tuple(worst[:5]),
-    )
-
-
-def unusable(free: list[int], order: int) -> float:
-    """Which share of the free memory is in blocks too small for *order* (the unusable free space index)."""
-    total = sum(count << o for o, count in enumerate(free))
-    return sum(count << o for o, count in enumerate(free[:order])) / total if total else 0.0
-
-
-def suspects(result: Result) -> list[WhoResult]:
-    """Call sites that may leak: what lives of them grew in every quarter of the trace; the largest first."""
-    found = []
-    for site in result.sites[1:]:
-        first, second, third = site.quarters
-        if site.live >= 16 and 0 < first < second < third < site.bytes and site.frees * 10 < site.allocs * 9:
-            found.append(site)
-    return sorted(found, key=lambda site: -site.bytes)
-
-
-def misfits(result: Result) -> list[tuple[WhoResult, int]]:
-    """Call sites of kmalloc that a cache of their own would make cheaper: objects of one size that waste an eighth or
-    more of what they get; with the bytes that it would have saved at the peak.
-    """
-    found = []
-    for site in result.sites[1:]:
-        if site.cache.startswith("kmalloc-") and site.allocs >= 32 and site.asked * 8 < site.total * 7:
-            found.append((site, int(site.peak * (1 - site.asked / site.total))))
-    return sorted(found, key=lambda pair: -pair[1])
 
 
 COUNTS = {
@@ -196,6 +33,7 @@ COUNTS = {
     "inferred_by_reuse": r.INFERRED_REUSE,
     "inferred_by_page": r.INFERRED_PAGE,
     "slab_pages": r.PAGES_TO_SLAB,
+    "inferred_by_silence": r.INFERRED_SILENT,
     "large": r.LARGE,
     "unknown_pages": r.UNKNOWN_PAGES,
     "page_failures": r.PAGE_FAILED,
@@ -226,6 +64,7 @@ class Replay:
         result.free_before = self._free()
         before = [self._slabs(number) for number in range(len(first.caches.states))]
         self._play(result)
+        self._silent()
         self._finish(result, before)
         return result
 
@@ -247,6 +86,7 @@ class Replay:
         self._sites, self._tasks = Table(r.WHO_WIDTH, SITES * 4), Table(r.WHO_WIDTH, TASKS * 4)
         self._site_rows: Array = np.zeros((SITES, r.WHO_WORDS), np.int64)
         self._task_rows: Array = np.zeros((TASKS, r.WHO_WORDS), np.int64)
+        self._reuses: Array = np.zeros((SITES, r.LIVES), np.int64)
         self._lifetimes: Array = np.zeros(64, np.int64)
         self.state: Array = np.zeros(r.STATE_WORDS, np.int64)
         s = self.state
@@ -259,9 +99,11 @@ class Replay:
         s[r.SITE_ROOM], s[r.TASK_ROOM] = SITES, TASKS
         s[r.SITE_ROWS], s[r.TASK_ROWS] = self._site_rows.ctypes.data, self._task_rows.ctypes.data
         s[r.LIFETIMES], s[r.FIRST] = self._lifetimes.ctypes.data, self._first.state.ctypes.data
+        s[r.REUSES] = self._reuses.ctypes.data
         s[r.FROM] = self._first.begin + self._options.begin
         s[r.TO] = self._first.begin + self._options.end if self._options.end else -1
         self._fill, self._empty = model("k_trace_fill", self.mm), model("k_trace_empty", self.mm)
+        self._cpu_slab = model("k_trace_cpu_slab", self.mm)
         self._know, self._know_slabs = model("k_trace_know", self.mm), model("k_trace_slabs", self.mm)
         self._tables()
 
@@ -307,19 +149,29 @@ class Replay:
         self._objects.used, self._blocks.used = int(self.state[r.OBJECT_USED]), int(self.state[r.BLOCK_USED])
         row[r.K_LIVE] = np.count_nonzero(there.lives)
         row[r.K_PEAK] = row[r.K_LIVE]
-        self._free_slots(made, objects.reshape(there.lives.shape), there)
+        self._free_slots(made, state, objects.reshape(there.lives.shape), there)
 
-    def _free_slots(self, cache: int, objects: Array, there: Population) -> None:
-        """Free what did not live, slab by slab: the slabs come onto the node's list in the order in which the trace
-        takes from them.
+    def _free_slots(self, cache: int, state: CacheState, objects: Array, there: Population) -> None:
+        """Free what did not live, slab by slab: each CPU has the slab from which it takes first in the trace, the
+        others come onto the node's list in the order in which the trace takes from them.
         """
         s = self.mm.view.ptr(kmem_cache, cache)
         kept = int(s.cpu_partial_slabs)
         s.cpu_partial_slabs = 0
         dead = ~there.lives
         order = np.argsort(there.turns, kind="stable")
+        of_cpu: dict[int, int] = {}
+        room = state.cpu_slabs - state.cpu_partial_slabs if state.exact else self.cpus
+        for slab in order.tolist():
+            cpu = int(there.cpus[slab])
+            if 0 <= cpu < self.cpus and len(of_cpu) < room:
+                of_cpu.setdefault(cpu, slab)
+        order = order[~np.isin(order, list(of_cpu.values()))]
         gone = objects[order][dead[order]]
         self._empty(cache, gone.ctypes.data, len(gone))
+        for cpu, slab in of_cpu.items():
+            gone = objects[slab][dead[slab]]
+            self._cpu_slab(cache, gone.ctypes.data, len(gone), cpu)
         s.cpu_partial_slabs = kept
 
     def _drain(self) -> None:
@@ -356,6 +208,23 @@ class Replay:
                 result.samples.append(self._sample(int(batch["time"][-1])))
                 due += 1
 
+    def _silent(self) -> None:
+        """Free what is old of call sites that free without events.
+
+        Where nine of ten frees had to be inferred, the path that frees is not traced. What is older than 99 of 100
+        lives that ended with the address handed out again was freed by it, too.
+        """
+        states = self._first.caches.states
+        frees, seen = self._site_rows[:, r.W_FREES], self._site_rows[:, r.W_LIFETIMES]
+        reused = self._reuses.sum(axis=1)
+        held = np.array([False, *(bool(state.sheaves) for state in states)])[self._site_rows[:, r.W_CACHE]]
+        silent = np.flatnonzero((reused >= SILENT_LIVES) & (seen * 10 <= frees) & ~held)
+        longest: Array = np.zeros(SITES, np.int64)
+        for site in silent.tolist():
+            bits = int(np.searchsorted(np.cumsum(self._reuses[site]), 0.99 * reused[site]))
+            longest[site] = 1 << min(bits, 62)
+        model("k_trace_silent", self.mm)(self.state.ctypes.data, self._first.end, longest.ctypes.data)
+
     def _sample(self, time: int) -> Sample:
         free = np.zeros(11, np.int64)
         for counts in self._free().values():
@@ -390,6 +259,8 @@ class Replay:
                     row[r.K_FAILED],
                     before[number],
                     self._slabs(number),
+                    row[r.K_CAME],
+                    row[r.K_WENT],
                     state.slabs if end else -1,
                     end.slabs if end else -1,
                 )

@@ -40,12 +40,12 @@ from kmem.trace.table import remove, seek
 COLUMNS, N, OBJECTS, OBJECT_MASK, OBJECT_USED, BLOCKS, BLOCK_MASK, BLOCK_USED = range(8)
 CACHES, CACHE_OF, CLASS_OF, PAGE_OFFSET, SITES, SITE_MASK, SITE_USED, SITE_ROOM = range(8, 16)
 TASKS, TASK_MASK, TASK_USED, TASK_ROOM, LIFETIMES, FROM, TO, CPUS = range(16, 24)
-TASK_ROWS, SITE_ROWS, FIRST = range(24, 27)
+TASK_ROWS, SITE_ROWS, FIRST, REUSES = range(24, 28)
 # Counts.
 (EVENTS, UNKNOWN_FREES, NULL_FREES, UNKNOWN_CACHES, FAILED, INFERRED_REUSE, INFERRED_PAGE, PAGES_TO_SLAB) = range(
     32, 40
 )
-LARGE, UNKNOWN_PAGES, PAGE_FAILED, REPEATED_PAGES, PAGES_LIVE = range(40, 45)
+LARGE, UNKNOWN_PAGES, PAGE_FAILED, REPEATED_PAGES, PAGES_LIVE, INFERRED_SILENT = range(40, 46)
 STATE_WORDS = 64
 
 # An object: its recorded address, the model's, cache and CPU, site and task, time, requested and allocated bytes.
@@ -60,12 +60,15 @@ PLAIN, SLAB, SPLIT = 1, 2, 3
 # A cache: what it is, then counts.
 (K_MODEL, K_SIZE, K_ORDER, K_PER_SLAB, K_ALLOCS, K_FREES, K_INFERRED, K_UNKNOWN) = range(8)
 (K_LIVE, K_PEAK, K_REQUESTED, K_CROSS, K_LIFE, K_FAILED, K_LIFETIMES, K_TOTAL) = range(8, 16)
-CACHE_WORDS = 16
+K_CAME, K_WENT = 16, 17
+CACHE_WORDS = 18
 # A call site or a task: counts.
 (W_ALLOCS, W_FREES, W_LIVE, W_BYTES, W_REQUESTED, W_TOTAL, W_ASKED, W_CROSS) = range(8)
 (W_LIFE, W_PEAK, W_CACHE, W_Q1, W_Q2, W_Q3, W_LIFETIMES, W_KEY) = range(8, 16)
 WHO_WORDS = 16
 WHO_WIDTH = 16
+LIVES = 64
+"""How many counts a call site has of lives that ended with its address handed out again: one each power of two."""
 
 SLAB_GFP = 0x800 | 0x2000 | 0x10000
 """``__GFP_KSWAPD_RECLAIM | __GFP_NOWARN | __GFP_NORETRY``: what the recorded kernel reclaimed is in the trace."""
@@ -209,6 +212,7 @@ def put_object(state: int, recorded: int, obj: int, c: int, cpu: int) -> int:
 def free_slab_pages(k: Any, state: int, pfn: int, order: int, c: int, time: int, cpu: int) -> None:
     """The pages of a slab of cache number *c* went back: what lives in it was freed without an event."""
     row = at(state, CACHES) + 8 * CACHE_WORDS * c
+    put(row, K_WENT, at(row, K_WENT) + 1)
     size = at(row, K_SIZE)
     first = (pfn << 12) + at(state, PAGE_OFFSET)
     for i in range((4096 << order) // size):
@@ -273,6 +277,7 @@ def slab_page(k: Any, state: int, recorded: int, c: int) -> None:
             free_model_pages(k, get64(e + 8 * B_PFN), word & 0xFF, what == SPLIT)
             put(state, PAGES_LIVE, at(state, PAGES_LIVE) - (1 << (word & 0xFF)))
         put(state, PAGES_TO_SLAB, at(state, PAGES_TO_SLAB) + 1)
+        put(row, K_CAME, at(row, K_CAME) + 1)
     put_block(state, pfn, -1, order, SLAB, c, 0)
 
 
@@ -369,6 +374,10 @@ def alloc_event(k: Any, state: int, columns: int, i: int, kind: int, time: int, 
     c = known - 1
     e = seek(at(state, OBJECTS), at(state, OBJECT_MASK), OBJECT_WIDTH, recorded)
     if get64(e):
+        if get64(e + 8 * O_MORE) & COUNTED:
+            life = at(state, REUSES) + 8 * (LIVES * (get64(e + 8 * O_WHO) & 0xFFFFFFFF))
+            life += 8 * (fls64(time - get64(e + 8 * O_TIME)) & (LIVES - 1))
+            put64(life, get64(life) + 1)
         free_object(k, state, e, time, cpu, True)
         put(state, INFERRED_REUSE, at(state, INFERRED_REUSE) + 1)
     slab_page(k, state, recorded, c)
@@ -437,6 +446,42 @@ def k_trace_replay(ram: Any, state: int) -> int:
             alloc_event(k, state, columns, i, kind, time, cpu)
     put(state, EVENTS, at(state, EVENTS) + n)
     return n
+
+
+@entry
+def k_trace_silent(ram: Any, state: int, end: int, longest: int) -> int:
+    """Free the objects that are older at *end* than *longest* has for their call site (0: than any time); how many."""
+    k = kernel(ram)
+    mask = at(state, OBJECT_MASK)
+    table = at(state, OBJECTS)
+    count, slot = 0, 0
+    while slot <= mask:
+        e = table + slot * OBJECT_WIDTH
+        if get64(e) and get64(e + 8 * O_MORE) & COUNTED:
+            limit = get64(longest + 8 * (get64(e + 8 * O_WHO) & 0xFFFFFFFF))
+            if limit and ult(limit, end - get64(e + 8 * O_TIME)):
+                free_object(k, state, e, end, 0, True)
+                count += 1
+                continue
+        slot += 1
+    put(state, INFERRED_SILENT, at(state, INFERRED_SILENT) + count)
+    return count
+
+
+@entry
+def k_trace_cpu_slab(ram: Any, s: int, objects: int, count: int, cpu: int) -> int:
+    """Free *count* objects of one full slab on a CPU that has no slab of the cache *s*: it becomes the CPU's."""
+    k = kernel(ram)
+    v = priv(k)
+    cache = ptr(kmem_cache, s, k)
+    v.cpu = cpu
+    for i in range(count):
+        obj = get64(objects + 8 * i)
+        slab_free(k, cache, virt_to_slab(k, obj), obj, obj, 1)
+    obj = slab_alloc_node(k, cache, SLAB_GFP, -1, cache.object_size)
+    slab_free(k, cache, virt_to_slab(k, obj), obj, obj, 1)
+    v.cpu = 0
+    return count
 
 
 @entry

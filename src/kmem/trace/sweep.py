@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kmem.trace.open import open_trace
-from kmem.trace.replay import Options, replay, unusable
+from kmem.trace.replay import replay
+from kmem.trace.result import Options, unusable
 
 FRAGMENTED_ORDER = 3
 
