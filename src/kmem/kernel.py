@@ -23,6 +23,7 @@ from kmem.abi.layout import layout
 from kmem.abi.release import release
 from kmem.kapi import kunit_slab
 from kmem.kapi.context import CpuContext
+from kmem.kapi.cpumask import cpumask_of
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, RunOver, TaskDied
 from kmem.kapi.export import Data, private_data
@@ -166,6 +167,7 @@ class Kernel:
     def _per_cpu(self) -> None:
         """The static per-cpu variables that compiled module code reads."""
         canary = self.random.getrandbits(56) << 8
+        self.user.adopt = self._adopt
         task = self.user.new_task(COMM)
         self.pid, self.cpu = self.user.pid(task), 0
         self._current_at = self.gs_base + self.percpu("current_task")
@@ -176,6 +178,14 @@ class Kernel:
             self.mem.set_u64(base + self.percpu("this_cpu_off"), base)
             self.mem.set_u32(base + self.percpu("cpu_number"), cpu)
             self.mem.set_u32(base + self.percpu("__preempt_count"), 1 << 31)
+            self.mem.set_u64(base + self.percpu("cpu_sibling_map"), cpumask_of(self, cpu))
+            for name in ("cpu_core_map", "cpu_die_map"):  # the machine has one package
+                self.mem.set_u64(base + self.percpu(name), self.address_of("__cpu_online_mask"))
+
+    def _adopt(self, task: int) -> None:
+        """A new task has the namespaces that all have."""
+        where = task + self.layout["task_struct"].offset("nsproxy")
+        self.mem.set_u64(where, self.address_of("kmem_init_nsproxy"))
 
     def _initial(self, entry: Data) -> bytes:
         return entry.init(self) if callable(entry.init) else entry.init
@@ -581,6 +591,10 @@ class Kernel:
             yield process
         finally:
             self.switch_to(before)
+
+    def exported(self, name: str) -> int:
+        """``__symbol_get()``: the address of an exported symbol, of a module's or the kernel's; 0 if there is none."""
+        return self.loader.resolve(name) or 0
 
     def owner_of(self, address: int) -> int:
         """``__module_address()``: the ``struct module`` whose memory holds *address*, 0 if it is none's."""

@@ -118,6 +118,7 @@ def _try(kernel: Kernel, tree: ModuleTree, path: Path, row: Row) -> None:
         row.symbols = len(module.module.imports) if module else 0
         row.unknown = sorted(kernel.symbols.missing - linked)
         if module is not None and module.module.exit_function:
+            kernel.tasks.settle()
             if module.module.refcount > 1:
                 row.exit = "in use"
             else:

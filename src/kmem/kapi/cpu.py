@@ -7,11 +7,12 @@ from kmem.kapi.errno import EBUSY, EINVAL
 from kmem.kapi.export import data, export, faithful, simplified
 from kmem.kapi.fields import get
 from kmem.kapi.host import Call, Guest, Host, s32
+from kmem.kapi.kthread import call_on_cpu
 
 VENDOR_ANY, VALID = 0xFFFF, 1
 XFEATURES = 3
 """The states that the emulated CPU saves: x87 and SSE."""
-_STEPS = simplified("CPUs never come or go: what brings one up or down is called for those that are there, on this one")
+_STEPS = simplified("CPUs never come or go: what brings one up or down is called for those that are there")
 
 
 def cpu_has(k: Host, feature: int) -> bool:
@@ -104,6 +105,13 @@ def _release(k: Host, state: int) -> None:
 data("cpuhp_steps", 256 * 24, doc="Startup, teardown and kind of each state. The model's own.", private=True)
 
 
+def _call(k: Host, state: int, cpu: int, function: int) -> Guest:
+    """Call a step's function: on the CPU itself, from the state on in which it is up."""
+    if state <= enums(k.release.name)["cpuhp_state"]["CPUHP_BRINGUP_CPU"]:
+        return (yield Call(function, (cpu,)))
+    return (yield from call_on_cpu(k, cpu, function, cpu, f"cpuhp/{cpu}"))
+
+
 def _setup(k: Host, state: int, invoke: bool, startup: int, teardown: int, multi: bool) -> Guest:
     asked, state = state, _reserve(k, state)
     if state < 0 or state > 255:
@@ -111,10 +119,10 @@ def _setup(k: Host, state: int, invoke: bool, startup: int, teardown: int, multi
     step = k.address_of("cpuhp_steps") + 24 * state
     if not multi and invoke and startup:
         for cpu in range(k.nr_cpus):
-            error = s32((yield Call(startup, (cpu,))))
+            error = s32((yield from _call(k, state, cpu, startup)))
             if error:
                 for before in reversed(range(cpu)) if teardown else ():
-                    yield Call(teardown, (before,))
+                    yield from _call(k, state, before, teardown)
                 _release(k, state)
                 return error
     for offset, value in ((0, startup), (8, teardown), (16, multi)):
@@ -131,7 +139,7 @@ def _remove(k: Host, state: int, invoke: bool) -> Guest:
     step = k.address_of("cpuhp_steps") + 24 * state
     teardown, multi = k.mem.u64(step + 8), k.mem.u64(step + 16)
     for cpu in range(k.nr_cpus) if invoke and teardown and not multi else ():
-        yield Call(teardown, (cpu,))
+        yield from _call(k, state, cpu, teardown)
     k.mem.fill(step, 0, 24)
     _release(k, state)
     return 0

@@ -34,6 +34,11 @@ data("nr_cpu_ids", 4, _number, align=4, doc="Number of possible CPUs, kernel/smp
 data("__num_online_cpus", 4, _number, align=4, doc="Number of CPUs, kernel/cpu.c.")
 
 
+def cpumask_of(k: Host, cpu: int) -> int:
+    """``cpumask_of()``: the mask of one CPU."""
+    return k.address_of("cpu_bit_bitmap") + (1 + cpu % 64) * MASK_SIZE - cpu // 64 * 8
+
+
 def _cpus(k: Host, mask: int) -> list[int]:
     """The CPUs in a guest mask."""
     bits = int.from_bytes(k.mem.read(mask, -(-k.nr_cpus // 64) * 8), "little")

@@ -27,6 +27,7 @@ BASE_SIZE, BASE_CLOCKID, BASE_GET_TIME = 64, 12, 48
 
 SORTED = simplified("one sorted list for all CPUs and clocks; the slack is not used")
 
+data("hrtimer_resolution", 4, b"\1", align=4, doc="Nanoseconds that a timer is exact to, kernel/time/hrtimer.c.")
 data("kmem_hrtimer_bases", 2 * BASE_SIZE, doc="Two hrtimer_clock_base: monotonic and real time.", private=True)
 
 

@@ -172,6 +172,17 @@ gen_pool_first_fit gen_pool_first_fit_align gen_pool_first_fit_order_align gen_p
 gen_pool_for_each_chunk gen_pool_free_owner gen_pool_get gen_pool_has_addr gen_pool_set_algo gen_pool_size
 gen_pool_virt_to_phys
 """,
+    "gendisk": """
+__blk_alloc_disk __blk_mq_alloc_disk bioset_exit bioset_init bioset_integrity_create blk_mark_disk_dead
+blk_mq_alloc_tag_set blk_mq_destroy_queue blk_mq_free_tag_set blk_mq_freeze_queue blk_mq_init_queue
+blk_mq_quiesce_queue blk_mq_unfreeze_queue blk_mq_unquiesce_queue blk_put_queue blk_queue_chunk_sectors
+blk_queue_dma_alignment blk_queue_flag_clear blk_queue_flag_set blk_queue_io_min blk_queue_io_opt
+blk_queue_logical_block_size blk_queue_max_discard_sectors blk_queue_max_hw_sectors blk_queue_max_segment_size
+blk_queue_max_segments blk_queue_max_write_zeroes_sectors blk_queue_physical_block_size blk_queue_rq_timeout
+blk_queue_segment_boundary blk_queue_update_dma_alignment blk_queue_virt_boundary blk_queue_write_cache
+blk_set_stacking_limits blk_sync_queue block_class del_gendisk device_add_disk disk_release invalidate_bdev
+kmem_block_class_name kmem_disk_numbers put_disk set_capacity sync_blockdev
+""",
     "glob": """
 glob_match
 """,
@@ -184,8 +195,9 @@ unpin_user_pages_dirty_lock
 bin2hex hex2bin hex_asc hex_asc_upper hex_dump_to_buffer hex_to_bin print_hex_dump
 """,
     "hrtimer": """
-__hrtimer_get_remaining hrtimer_active hrtimer_cancel hrtimer_forward hrtimer_init hrtimer_start_range_ns
-hrtimer_try_to_cancel kmem_hrtimer_bases kmem_ktime_get_real schedule_hrtimeout schedule_hrtimeout_range
+__hrtimer_get_remaining hrtimer_active hrtimer_cancel hrtimer_forward hrtimer_init hrtimer_resolution
+hrtimer_start_range_ns hrtimer_try_to_cancel kmem_hrtimer_bases kmem_ktime_get_real schedule_hrtimeout
+schedule_hrtimeout_range
 """,
     "hsiphash": """
 __hsiphash_unaligned __siphash_unaligned hsiphash_1u32 hsiphash_2u32 hsiphash_3u32 hsiphash_4u32 siphash_1u32
@@ -198,6 +210,18 @@ ida_alloc_range ida_destroy ida_free
 idr_alloc idr_alloc_cyclic idr_alloc_u32 idr_destroy idr_find idr_for_each idr_get_next idr_get_next_ul idr_preload
 idr_remove idr_replace radix_tree_delete radix_tree_delete_item radix_tree_gang_lookup radix_tree_insert
 radix_tree_lookup radix_tree_preload
+""",
+    "inet": """
+__ipv6_addr_type clean_acked_data_flush in6addr_any in6addr_interfacelocal_allnodes in6addr_interfacelocal_allrouters
+in6addr_linklocal_allnodes in6addr_linklocal_allrouters in6addr_loopback in6addr_sitelocal_allrouters
+mdiobus_setup_mdiodev_from_board_info netdev_alert netdev_crit netdev_emerg netdev_err netdev_info netdev_notice
+netdev_warn
+""",
+    "input": """
+devm_input_allocate_device devm_input_device_release input_alloc_absinfo input_allocate_device input_class
+input_dev_release input_enable_softrepeat input_event input_free_device input_inject_event input_register_device
+input_reset_device input_set_abs_params input_set_capability input_unregister_device kmem_input_class_name
+kmem_input_number
 """,
     "interval_tree": """
 interval_tree_insert interval_tree_iter_first interval_tree_iter_next interval_tree_remove
@@ -212,7 +236,8 @@ disable_irq disable_irq_nosync enable_irq free_irq kmem_irq_thread kmem_irqs req
 request_threaded_irq synchronize_irq
 """,
     "kobject": """
-dev_set_name kobject_add kobject_del kobject_get kobject_get_unless_zero kobject_init kobject_put kobject_set_name
+dev_set_name kobject_add kobject_del kobject_get kobject_get_path kobject_get_unless_zero kobject_init kobject_put
+kobject_set_name
 """,
     "kset": """
 dynamic_kobj_release dynamic_kobj_release.ktype firmware_kobj firmware_kobj.name fs_kobj fs_kobj.name hypervisor_kobj
@@ -227,6 +252,11 @@ simple_strtoul simple_strtoull
 kmem_kthread_stopped kthread_bind kthread_complete_and_exit kthread_create_on_cpu kthread_create_on_node kthread_data
 kthread_freezable_should_stop kthread_func kthread_park kthread_parkme kthread_should_park kthread_should_stop
 kthread_stop kthread_unpark
+""",
+    "kthread_worker": """
+__kthread_init_worker kthread_cancel_delayed_work_sync kthread_cancel_work_sync kthread_create_worker
+kthread_create_worker_on_cpu kthread_delayed_work_timer_fn kthread_destroy_worker kthread_flush_work
+kthread_flush_worker kthread_mod_delayed_work kthread_queue_delayed_work kthread_queue_work kthread_worker_fn
 """,
     "kunit": """
 __kunit_add_resource kunit_cleanup kunit_current kunit_destroy_resource kunit_do_failed_assertion kunit_init_test
@@ -270,16 +300,18 @@ __module_get __request_module module_layout module_put module_refcount try_modul
 """,
     "more_parts": """
 __list_lru_init __put_cred __srcu_read_lock __srcu_read_unlock acpi_osi_is_win8 acpi_quirk_skip_acpi_ac_and_battery
-acpi_quirk_skip_serdev_enumeration brioctl_set cleanup_srcu_struct cpus_read_lock cpus_read_unlock
-firmware_request_nowarn genl_lock genl_unlock inet_frags_fini inet_frags_init inet_hashinfo2_init_mod init_srcu_struct
-ipv6_mod_enabled key_create_or_update list_lru_destroy neigh_table_clear neigh_table_init nf_log_set nf_log_unset
-nf_register_net_hook nf_register_net_hooks nf_register_queue_handler nf_unregister_net_hook nf_unregister_net_hooks
-nf_unregister_queue_handler override_creds prepare_kernel_cred register_btf_id_dtor_kfuncs register_btf_kfunc_id_set
-register_fib_notifier register_nexthop_notifier release_firmware request_firmware request_firmware_direct
-request_firmware_nowait revert_creds sock_diag_register_inet_compat sock_diag_unregister_inet_compat srcu_barrier
-synchronize_net synchronize_srcu synchronize_srcu_expedited tcf_idrinfo_destroy tty_termios_encode_baud_rate
-unregister_fib_notifier unregister_nexthop_notifier vlan_ioctl_set xfrm_if_register_cb xfrm_if_unregister_cb
-xfrm_input_register_afinfo xfrm_input_unregister_afinfo xfrm_state_flush
+acpi_quirk_skip_serdev_enumeration alg_test brioctl_set cleanup_srcu_struct cpus_read_lock cpus_read_unlock
+devm_gpiod_get_index_optional devm_gpiod_get_optional firmware_request_nowarn genl_lock genl_unlock inet_frags_fini
+inet_frags_init inet_hashinfo2_init_mod init_srcu_struct ipv6_mod_enabled key_create_or_update list_lru_destroy
+mmu_notifier_synchronize neigh_table_clear neigh_table_init nf_log_set nf_log_unset nf_register_net_hook
+nf_register_net_hooks nf_register_queue_handler nf_unregister_net_hook nf_unregister_net_hooks
+nf_unregister_queue_handler nvmem_register nvmem_unregister override_creds padata_alloc padata_free
+prepare_kernel_cred register_btf_id_dtor_kfuncs register_btf_kfunc_id_set register_fib_notifier
+register_nexthop_notifier release_firmware request_firmware request_firmware_direct request_firmware_nowait
+revert_creds sock_diag_register_inet_compat sock_diag_unregister_inet_compat srcu_barrier synchronize_net
+synchronize_srcu synchronize_srcu_expedited tcf_idrinfo_destroy tty_termios_encode_baud_rate unregister_fib_notifier
+unregister_nexthop_notifier vga_switcheroo_register_handler vga_switcheroo_unregister_handler vlan_ioctl_set
+xfrm_if_register_cb xfrm_if_unregister_cb xfrm_input_register_afinfo xfrm_input_unregister_afinfo xfrm_state_flush
 """,
     "mutex": """
 __mutex_init atomic_dec_and_mutex_lock mutex_is_locked mutex_lock mutex_lock_interruptible mutex_lock_io
@@ -336,6 +368,9 @@ unregister_switchdev_notifier unregister_vmap_purge_notifier unregister_vt_notif
     "once": """
 __alloc_bucket_spinlocks __do_once_done __do_once_start dev_addr_mod dev_valid_name dst_cache_destroy dst_cache_init
 fb_get_options free_bucket_spinlocks reciprocal_value
+""",
+    "open": """
+filp_open kern_path lookup_bdev simple_rmdir simple_unlink
 """,
     "page_frag": """
 __page_frag_alloc_align __page_frag_cache_drain page_frag_alloc_align page_frag_free
@@ -400,8 +435,8 @@ percpu_counter_add_batch percpu_counter_batch percpu_counter_destroy percpu_coun
 percpu_counter_sync
 """,
     "pernet": """
-init_net net_exit_list net_generic_ids register_pernet_device register_pernet_subsys tcf_register_action
-tcf_unregister_action unregister_pernet_device unregister_pernet_subsys
+init_net init_uts_ns kmem_init_nsproxy net_exit_list net_generic_ids register_pernet_device register_pernet_subsys
+tcf_register_action tcf_unregister_action unregister_pernet_device unregister_pernet_subsys
 """,
     "platform": """
 __platform_create_bundle __platform_driver_probe __platform_driver_register __platform_register_drivers
@@ -442,12 +477,14 @@ rcu_is_watching rcu_scheduler_active synchronize_rcu synchronize_rcu_expedited
 refcount_dec_and_mutex_lock refcount_dec_if_one refcount_dec_not_one refcount_warn_saturate
 """,
     "registers": """
-__register_binfmt attribute_container_register attribute_container_unregister cpufreq_register_governor
-cpufreq_unregister_governor elv_register elv_unregister gpiod_add_lookup_table gpiod_remove_lookup_table
+__register_binfmt attribute_container_register attribute_container_unregister blkcg_policy_register
+blkcg_policy_unregister cpufreq_register_governor cpufreq_unregister_governor devfreq_add_governor
+devfreq_remove_governor elv_register elv_unregister gpiod_add_lookup_table gpiod_remove_lookup_table
 input_register_handler input_unregister_handler nfs42_ssc_register nfs42_ssc_unregister nfs_ssc_register
-nfs_ssc_unregister register_acpi_bus_type register_key_type register_quota_format textsearch_register
-textsearch_unregister tty_register_ldisc tty_unregister_ldisc unregister_acpi_bus_type unregister_binfmt
-unregister_key_type unregister_quota_format zpool_register_driver zpool_unregister_driver
+nfs_ssc_unregister register_acpi_bus_type register_asymmetric_key_parser register_console register_key_type
+register_quota_format textsearch_register textsearch_unregister tty_register_ldisc tty_unregister_ldisc
+unregister_acpi_bus_type unregister_asymmetric_key_parser unregister_binfmt unregister_console unregister_key_type
+unregister_quota_format zpool_register_driver zpool_unregister_driver
 """,
     "registry": """
 kmem_registry
@@ -456,7 +493,7 @@ kmem_registry
 __release_region __request_region memremap memunmap page_is_ram region_intersects release_resource request_resource
 """,
     "rtnl": """
-genl_ids genl_register_family genl_unregister_family proto_register proto_unregister register_net_sysctl
+genl_groups genl_ids genl_register_family genl_unregister_family proto_register proto_unregister register_net_sysctl
 register_net_sysctl_sz register_sysctl register_sysctl_sz register_sysctl_table rtnl_held rtnl_is_locked rtnl_lock
 rtnl_lock_killable rtnl_trylock rtnl_unlock sock_register sock_unregister unregister_net_sysctl_table
 unregister_sysctl_table
@@ -478,6 +515,10 @@ down down_interruptible down_killable down_timeout down_trylock up
     "shrinker": """
 register_shrinker shrink_control shrinker_alloc shrinker_free shrinker_list shrinker_register synchronize_shrinkers
 unregister_shrinker
+""",
+    "skbuff": """
+consume_skb gro_cells_destroy gro_cells_init inet_ehash_locks_alloc kfree_skb_reason skb_dequeue skb_dequeue_tail
+skb_queue_purge skb_queue_tail
 """,
     "slab": """
 __kmalloc __kmalloc_cache_node_noprof __kmalloc_cache_noprof __kmalloc_large_node_noprof __kmalloc_large_noprof
@@ -538,6 +579,11 @@ sysfs_create_link_nowarn sysfs_create_mount_point sysfs_merge_group sysfs_notify
 sysfs_remove_file_from_group sysfs_remove_file_ns sysfs_remove_file_self sysfs_remove_files sysfs_remove_group
 sysfs_remove_groups sysfs_remove_link sysfs_remove_link_from_group sysfs_remove_mount_point sysfs_rename_link_ns
 sysfs_unmerge_group sysfs_update_group sysfs_update_groups
+""",
+    "sysinfo": """
+__symbol_get check_signature cpufreq_get_current_driver default_char2uni default_uni2char efivar_is_available
+efivar_supports_writes efivars_kobject getboottime64 i2c_for_each_dev kmem_nls_charset kmem_nls_default kmem_nls_lower
+kmem_nls_upper kvm_para_available load_nls_default rtc_cmos_read set_freezable si_meminfo
 """,
     "thunks": """
 __SCT__cond_resched __SCT__might_resched __SCT__preempt_schedule __SCT__preempt_schedule_notrace __fentry__
@@ -603,6 +649,10 @@ kvmalloc_node kvrealloc vcalloc vfree vfree_atomic vm_map_ram vm_unmap_aliases v
 vmalloc_32_user vmalloc_array vmalloc_huge vmalloc_node vmalloc_to_page vmalloc_to_pfn vmalloc_user vmap vmap_pfn
 vunmap vzalloc vzalloc_node
 """,
+    "vt": """
+clear_selection console_blanked console_lock console_unlock do_blank_screen do_unblank_screen fg_console kd_mksound
+last_console redraw_screen screen_glyph screen_pos vc_cons vt_get_leds
+""",
     "wait": """
 __init_swait_queue_head __init_waitqueue_head __wake_up __wake_up_locked __wake_up_sync __wake_up_sync_key
 add_wait_queue add_wait_queue_exclusive autoremove_wake_function complete complete_all completion_done
@@ -646,22 +696,24 @@ xfeature_name.6 xfeature_name.7 xfeature_name.8 xfeature_name.9 device_ktype dev
 dmi_ident.19 dmi_ident.2 dmi_ident.20 dmi_ident.3 dmi_ident.4 dmi_ident.6 dmi_ident.7 dmi_ident.8 acpi_bus_type
 acpi_bus_type.name auxiliary_bus_type auxiliary_bus_type.name coreboot_bus_type coreboot_bus_type.name
 cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name pcie_port_bus_type.name pnp_bus_type
-pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name kmem_hrtimer_bases kmem_irqs
-dynamic_kobj_release.ktype firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name kset_release.ktype
-mm_kobj.name kunit_current netdev_eth_name netdev_index kmem_chain_crypto_register_notifier
-kmem_chain_fb_register_client kmem_chain_mce_register_decode_chain kmem_chain_netlink_register_notifier
-kmem_chain_power_supply_reg_notifier kmem_chain_register_acpi_notifier kmem_chain_register_blocking_lsm_notifier
-kmem_chain_register_dcbevent_notifier kmem_chain_register_die_notifier kmem_chain_register_inet6addr_notifier
+pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name kmem_block_class_name
+kmem_disk_numbers kmem_hrtimer_bases kmem_input_class_name kmem_input_number kmem_irqs dynamic_kobj_release.ktype
+firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name kset_release.ktype mm_kobj.name kunit_current
+netdev_eth_name netdev_index kmem_chain_crypto_register_notifier kmem_chain_fb_register_client
+kmem_chain_mce_register_decode_chain kmem_chain_netlink_register_notifier kmem_chain_power_supply_reg_notifier
+kmem_chain_register_acpi_notifier kmem_chain_register_blocking_lsm_notifier kmem_chain_register_dcbevent_notifier
+kmem_chain_register_die_notifier kmem_chain_register_inet6addr_notifier
 kmem_chain_register_inet6addr_validator_notifier kmem_chain_register_inetaddr_notifier
 kmem_chain_register_inetaddr_validator_notifier kmem_chain_register_keyboard_notifier
 kmem_chain_register_memory_notifier kmem_chain_register_module_notifier kmem_chain_register_netdevice_notifier
 kmem_chain_register_netevent_notifier kmem_chain_register_oom_notifier kmem_chain_register_pm_notifier
 kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notifier
 kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier kmem_chain_register_vt_notifier
-param_array_element kmalloced_params param_value pci_bus_type.name pci_next_slot pci_root_bus net_exit_list
-net_generic_ids platform_bus_type.name platform_device_id nopage_rs oom_rs printk_ratelimit_state slub_oom_rs
-rcu_cblist kmem_registry genl_ids rtnl_held kmem_sched shrink_control shrinker_list kmem_node_cpumasks empty_inode_ops
-vfs_next_ino kmem_workqueues radix_tree_node_cachep
+param_array_element kmalloced_params param_value pci_bus_type.name pci_next_slot pci_root_bus kmem_init_nsproxy
+net_exit_list net_generic_ids platform_bus_type.name platform_device_id nopage_rs oom_rs printk_ratelimit_state
+slub_oom_rs rcu_cblist kmem_registry genl_groups genl_ids rtnl_held kmem_sched shrink_control shrinker_list
+kmem_nls_charset kmem_nls_default kmem_nls_lower kmem_nls_upper kmem_node_cpumasks empty_inode_ops vfs_next_ino
+kmem_workqueues radix_tree_node_cachep
 """
 """Variables of the model's own."""
 

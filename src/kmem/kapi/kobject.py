@@ -64,6 +64,26 @@ def _check_initialized(k: Host, kobj: int, function: str, line: int) -> None:
         k.warn("lib/kobject.c", line, function, message)
 
 
+@export(simplified("a device lies below its parent, not below its class"))
+def kobject_get_path(k: Host, kobj: int, gfp_mask: int) -> int:
+    """``char *kobject_get_path(const struct kobject *kobj, gfp_t gfp_mask)``
+
+    lib/kobject.c, 6.1. The names from the top down, each behind a slash, for kfree(). NULL where one has no name.
+    """
+    names = []
+    while kobj:
+        name = k.mem.u64(_at(k, kobj, "name"))
+        if not name:
+            return 0
+        names.append(k.mem.cstr(name))
+        kobj = k.mem.u64(_at(k, kobj, "parent"))
+    raw = b"".join(b"/" + name for name in reversed(names)) + b"\0"
+    made = k.mm.kmalloc(len(raw), gfp_mask, -1, k.caller)
+    if made:
+        k.mem.write(made, raw)
+    return made
+
+
 @export(faithful)
 def kobject_get(k: Host, kobj: int) -> int:
     """``struct kobject *kobject_get(struct kobject *kobj)``

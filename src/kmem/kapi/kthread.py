@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from kmem.kapi.errno import EINTR, ENOMEM
 from kmem.kapi.export import export, faithful, simplified
-from kmem.kapi.host import Guest, Host
+from kmem.kapi.host import Call, Guest, Host
 from kmem.kapi.sched import SCHEDULED, TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_UNINTERRUPTIBLE, block, set_task_state
 from kmem.kapi.varargs import VaArgs
 from kmem.kapi.vsprintf import vsnprintf
@@ -160,6 +160,11 @@ def kthread_stop(k: Host, task: int) -> Guest:
         k.tasks.start_with(task, k.address_of("kmem_kthread_stopped"))
     unpark(k, task)
     k.sched.wake(task, at.TASK_NORMAL)
+    return (yield from _result(k, task))
+
+
+def _result(k: Host, task: int) -> Guest:
+    """Wait for the end of a thread that is to stop; what its function returned."""
     while not _dead(k, task):
         set_task_state(k, TASK_UNINTERRUPTIBLE)
         yield from block(k, EXITING, task)
@@ -169,6 +174,19 @@ def kthread_stop(k: Host, task: int) -> Guest:
     k.sched.delist(task)
     k.tasks.free_kthread(task)
     return result
+
+
+def call_on_cpu(k: Host, cpu: int, function: int, argument: int, name: str) -> Guest:
+    """What *function* returns in a thread of its own on *cpu*; -ENOMEM without memory."""
+    if cpu == k.cpu:
+        return (yield Call(function, (argument,)))
+    task = create(k, function, argument, name)
+    if task < 0:
+        return task
+    bind(k, task, cpu)
+    _set(k, task, SHOULD_STOP, True)
+    k.sched.wake(task, at.TASK_NORMAL)
+    return (yield from _result(k, task))
 
 
 @export(faithful, private=True)

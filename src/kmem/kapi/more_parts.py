@@ -192,3 +192,39 @@ answers(
     how="everybody may do everything",
 )
 accepts("kernel/cred.c", "void revert_creds(const struct cred *old)", how="everybody may do everything")
+makes(
+    "kernel/padata.c",
+    "struct padata_instance *padata_alloc(const char *name)",
+    "void padata_free(struct padata_instance *pinst)",
+    size=512,
+    how="an opaque object",
+)
+makes(
+    "drivers/nvmem/core.c",
+    "struct nvmem_device *nvmem_register(const struct nvmem_config *config)",
+    "void nvmem_unregister(struct nvmem_device *nvmem)",
+    size=1024,
+    how="an opaque object",
+    error=True,
+)
+answers(
+    0,
+    "crypto/testmgr.c",
+    "int alg_test(const char *driver, const char *alg, u32 type, u32 mask)",
+    how="no algorithm is tested",
+)
+answers(
+    0,
+    "drivers/gpio/gpiolib-devres.c",
+    "struct gpio_desc *devm_gpiod_get_optional(struct device *dev, const char *con_id, unsigned int flags)",
+    "struct gpio_desc *devm_gpiod_get_index_optional(struct device *dev, const char *con_id, unsigned int index, "
+    "unsigned int flags)",
+    how="no pin is described for any device",
+)
+accepts(
+    "drivers/gpu/vga/vga_switcheroo.c",
+    "int vga_switcheroo_register_handler(const struct vga_switcheroo_handler *handler, unsigned int flags)",
+    "void vga_switcheroo_unregister_handler(void)",
+    how="there is one screen",
+)
+accepts("mm/mmu_notifier.c", "void mmu_notifier_synchronize(void)", how="nothing is notified of")

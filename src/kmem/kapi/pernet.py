@@ -10,9 +10,8 @@ from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import registry
 from kmem.kapi.errno import EEXIST, ENOENT, ENOMEM
 from kmem.kapi.export import data, export, simplified
-from kmem.kapi.fields import at, get, put
+from kmem.kapi.fields import at, get
 from kmem.kapi.host import Call, Guest, Host, s32
-from kmem.kapi.lists import init_list_head
 
 _ONE = simplified("there is one network namespace, with no device in it")
 IDS = 256
@@ -33,23 +32,51 @@ def _net(k: Host) -> bytes:
 
     for member, size in (("gen", 8 * IDS), ("dev_name_head", 2048), ("dev_index_head", 2048), ("loopback_dev", 4096)):
         store(member, k.mm.kmalloc(size, GFP_KERNEL | __GFP_ZERO, -1, own))
+    k.mem.set_u32(int.from_bytes(raw[layout["gen"].offset :][:8], "little"), IDS)
     store("user_ns", k.address_of("init_user_ns"))
     store("proc_net", k.mm.kmalloc(64, GFP_KERNEL | __GFP_ZERO, -1, own))
+    for member in ("list", "exit_list", "dev_base_head", "rules_ops"):
+        offset = layout[member].offset
+        raw[offset : offset + 16] = (k.address_of("init_net") + offset).to_bytes(8, "little") * 2
+    raw[layout["passive"].offset] = 1
+    k.mem.set_u64(k.address_of("kmem_init_nsproxy") + NET_NS, k.address_of("init_net"))
     return bytes(raw)
 
 
 data("init_net", NET_SIZE, _net, align=64, doc="The network namespace, net/core/net_namespace.c.", fidelity=_ONE)
 
 
+UTS_LEN, UTS_SIZE = 65, 512
+UTS_NS, NET_NS = 8, 40
+"""In ``struct nsproxy``."""
+
+
+def _uts(k: Host) -> bytes:
+    names = ("Linux", "(none)", k.release.version, k.release.build, k.release.machine, "(none)")
+    return b"".join(name.encode()[: UTS_LEN - 1].ljust(UTS_LEN, b"\0") for name in names)
+
+
+def _nsproxy(k: Host) -> bytes:
+    raw = bytearray(NSPROXY_SIZE)
+    raw[0] = 1
+    raw[UTS_NS : UTS_NS + 8] = k.address_of("init_uts_ns").to_bytes(8, "little")
+    return bytes(raw)
+
+
+NSPROXY_SIZE = 80
+data("init_uts_ns", UTS_SIZE, _uts, doc="What uname() says, init/version.c.")
+data(
+    "kmem_init_nsproxy",
+    NSPROXY_SIZE,
+    _nsproxy,
+    doc="The namespaces of every task, kernel/nsproxy.c; that of the network once somebody asks for it.",
+    private=True,
+)
+
+
 def net(k: Host) -> int:
-    """``&init_net``; its lists are made when it is first asked for."""
-    init_net = k.address_of("init_net")
-    if not k.mem.u64(at(k, "net", init_net, "exit_list")):
-        for member in ("list", "exit_list", "dev_base_head", "rules_ops"):
-            init_list_head(k, at(k, "net", init_net, member))
-        put(k, "net", init_net, "passive", 1)
-        k.mem.set_u32(k.mem.u64(at(k, "net", init_net, "gen")), IDS)
-    return init_net
+    """``&init_net``."""
+    return k.address_of("init_net")
 
 
 def generic_id(k: Host, ops: int) -> int:

@@ -80,3 +80,25 @@ registers(
     "void gpiod_add_lookup_table(struct gpiod_lookup_table *table)",
     "void gpiod_remove_lookup_table(struct gpiod_lookup_table *table)",
 )
+registers(
+    "drivers/devfreq/devfreq.c",
+    "int devfreq_add_governor(struct devfreq_governor *governor)",
+    "int devfreq_remove_governor(struct devfreq_governor *governor)",
+    twice=22,
+)
+registers(
+    "crypto/asymmetric_keys/asymmetric_type.c",
+    "int register_asymmetric_key_parser(struct asymmetric_key_parser *parser)",
+    "void unregister_asymmetric_key_parser(struct asymmetric_key_parser *parser)",
+    twice=17,
+)
+registers(
+    "block/blk-cgroup.c",
+    "int blkcg_policy_register(struct blkcg_policy *pol)",
+    "void blkcg_policy_unregister(struct blkcg_policy *pol)",
+)
+registers(
+    "kernel/printk/printk.c",
+    "void register_console(struct console *newcon)",
+    "int unregister_console(struct console *console)",
+)

@@ -13,7 +13,7 @@ from kmem.kapi.host import Host
 NPROTO = 46
 BUILT_IN_FAMILIES = frozenset((1, 2, 10, 16, 17))
 """unix, inet, inet6, netlink, packet."""
-GENL_MIN_ID = 0x10 + 3
+GENL_MIN_ID, NET_DM_GROUP = 0x10 + 3, 1
 _ALONE = simplified("taken by nobody else: there is one task")
 _UNUSED = simplified("it is known; no socket is ever made of it")
 
@@ -157,6 +157,7 @@ def sock_unregister(k: Host, number: int) -> None:
 
 # generic netlink
 
+data("genl_groups", 8, doc="The next multicast group of a generic family. The model's own.", private=True)
 data("genl_ids", 8, doc="The next number of a family of generic netlink. The model's own.", private=True)
 
 
@@ -176,8 +177,22 @@ def genl_register_family(k: Host, genl: int) -> int:
     number = k.mem.u32(counter) or GENL_MIN_ID
     k.mem.set_u32(counter, number + 1)
     put(k, "genl_family", genl, "id", number)
+    put(k, "genl_family", genl, "mcgrp_offset", _groups(k, genl, number))
     registry.add(k, "genl", genl)
     return 0
+
+
+def _groups(k: Host, genl: int, number: int) -> int:
+    """``genl_validate_assign_mc_groups()``: the first of a family's multicast groups; some are known by number."""
+    count = get(k, "genl_family", genl, "n_mcgrps")
+    if not count:
+        return get(k, "genl_family", genl, "mcgrp_offset")
+    if _genl_name(k, genl) == b"NET_DM":
+        return NET_DM_GROUP
+    counter = k.address_of("genl_groups")
+    first = k.mem.u32(counter) or GENL_MIN_ID + 1
+    k.mem.set_u32(counter, first + count)
+    return first
 
 
 @export(_UNUSED)

@@ -100,6 +100,7 @@ class Symbols:
             if not address or entry.size > size:
                 self._data = -(-self._data // entry.align) * entry.align
                 address, self._data = self._data, self._data + entry.size
+            self._placed[name] = address  # its contents may point into itself
             self.write(address, self._initial(entry)[: entry.size])
             size = entry.size
         self._kallsyms.add(name, address, size)

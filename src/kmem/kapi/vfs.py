@@ -251,7 +251,7 @@ def d_make_root(k: Host, inode: int) -> int:
     dentry = _dentry(k, 0, b"/")
     if dentry:
         put(k, "dentry", dentry, "d_sb", get(k, "inode", inode, "i_sb"))
-        put(k, "dentry", dentry, "d_inode", inode)
+        _set_inode(k, dentry, inode)
     return dentry
 
 
@@ -270,7 +270,20 @@ def d_add(k: Host, entry: int, inode: int) -> None:
 
     fs/dcache.c, 6.1.
     """
-    put(k, "dentry", entry, "d_inode", inode)
+    _set_inode(k, entry, inode)
+
+
+def _set_inode(k: Host, dentry: int, inode: int) -> None:
+    """``__d_set_inode_and_type()``: what kind of file it is stands in the dentry's flags, too."""
+    put(k, "dentry", dentry, "d_inode", inode)
+    kind = ENTRY_TYPES.get(get(k, "inode", inode, "i_mode") >> 12, SPECIAL_TYPE) if inode else 0
+    flags = get(k, "dentry", dentry, "d_flags")
+    put(k, "dentry", dentry, "d_flags", flags & ~ENTRY_TYPE | kind)
+
+
+ENTRY_TYPE, SPECIAL_TYPE = 7 << 20, 5 << 20
+ENTRY_TYPES = {0o04: 2 << 20, 0o10: 4 << 20, 0o12: 6 << 20}
+"""Of a directory, a file and a symbolic link, by the first bits of the mode."""
 
 
 @export(_PRIVATE)
@@ -279,7 +292,7 @@ def d_instantiate(k: Host, entry: int, inode: int) -> None:
 
     fs/dcache.c, 6.1.
     """
-    put(k, "dentry", entry, "d_inode", inode)
+    _set_inode(k, entry, inode)
 
 
 @export(_PRIVATE)

@@ -14,6 +14,7 @@ from kmem.mm.binding import Core
 from kmem.mm.mm_types import WORDS, private
 from kmem.mm.mm_types import page as struct_page
 from kmem.mm.view import View
+from kmem.mm.vmstat import nr_free_pages
 
 PAGE_SIZE = 4096
 MIGRATE_MOVABLE = 1
@@ -159,6 +160,10 @@ class PageCalls:
     def per_cpu_ptr_to_phys(self, addr: int) -> int:
         """``phys_addr_t per_cpu_ptr_to_phys(void *addr)``."""
         return self.core.k_lookup(addr)
+
+    def si_meminfo(self) -> tuple[int, int]:
+        """``void si_meminfo(struct sysinfo *val)``: pages that are free, and pages that the allocators have in all."""
+        return nr_free_pages(self.view), int(self.view.kdata.totalram_pages)
 
     # addresses
 

@@ -48,6 +48,8 @@ class UserMemory:
         """``in_atomic()``."""
         self.stack_pointer: Callable[[], int] = lambda: 0
         """``current_stack_pointer``, as far as callers of exported functions see it."""
+        self.adopt: Callable[[int], None] = lambda task: None
+        """Told of every new task."""
 
     def start(self) -> None:
         """``proc_caches_init()``. The caches are made for the first process."""
@@ -72,6 +74,7 @@ class UserMemory:
         task = self.core.k_new_task()
         if task:
             self.set_comm(task, comm)
+            self.adopt(task)
         return task
 
     def set_comm(self, task: int, comm: str) -> None:
@@ -95,7 +98,10 @@ class UserMemory:
 
     def fork(self, task: int) -> int:
         """``fork(2)``: the child's task, 0 without memory."""
-        return self.core.k_fork(task)
+        child = self.core.k_fork(task)
+        if child:
+            self.adopt(child)
+        return child
 
     def exit(self, task: int) -> None:
         """``exit(2)``: everything that the task has is given back."""
