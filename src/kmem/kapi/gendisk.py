@@ -28,6 +28,7 @@ data(
     128,
     lambda k: k.address_of("kmem_block_class_name").to_bytes(8, "little"),
     doc="The class of disks, block/genhd.c.",
+    private=True,
 )
 data("kmem_block_class_name", 8, b"block\0", doc="What the class is called. The model's own.", private=True)
 data("kmem_disk_numbers", 8, doc="How many disks had no numbers of their own. The model's own.", private=True)

@@ -42,7 +42,6 @@ def _consoles(k: Host) -> bytes:
 
 data("vc_cons", MAX_NR_CONSOLES * VC_SIZE, _consoles, doc="The consoles, drivers/tty/vt/vt.c. There is one.")
 data("fg_console", 4, doc="Number of the console in the foreground, drivers/tty/vt/vt.c.")
-data("last_console", 4, doc="Number of the console before, drivers/tty/vt/vt.c.")
 data("console_blanked", 4, doc="Whether the screen is dark, drivers/tty/vt/vt.c.")
 
 answers(
