@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import random
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from kmem.trace.open import open_trace
 from kmem.trace.store import save
 from tests.trace import made
 
-MUTANTS = 300
-"""Of each form."""
+MUTANTS = int(os.environ.get("KMEM_MUTANTS", "300"))
+"""Of each form; KMEM_MUTANTS=7000 makes more than 50,000 in all."""
 
 
 def mutant(rng: random.Random, data: bytes) -> bytes:
@@ -67,8 +69,17 @@ def formats(where: Path) -> Path:
     return made.directory(where / "formats", made.workload(50)) / "formats.txt"
 
 
+def dat(write: Callable[[list[made.Made]], bytes]) -> Callable[[Path], Path]:
+    def put(where: Path) -> Path:
+        (where / "trace.dat").write_bytes(write(made.workload(200)))
+        return where / "trace.dat"
+
+    return put
+
+
 FORMS = {"kmem": stored, "ftrace": text(made.ftrace), "trace-cmd": text(made.trace_cmd), "pages": pages}
-FORMS |= {"formats": formats}
+FORMS |= {"formats": formats, "trace.dat 6": dat(made.trace_dat6), "trace.dat 7": dat(made.trace_dat7)}
+FORMS |= {"trace.dat 7 zlib": dat(lambda events: made.trace_dat7(events, zlib.compress, "zlib"))}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kmem.errors import UsageError
 from kmem.trace.errors import TraceError
 from kmem.trace.formats import evaluate, parse_format
 from kmem.trace.open import open_trace
@@ -55,6 +58,61 @@ def test_the_text_of_each_tool_is_read(tmp_path: Path, tool: str) -> None:
     check(recording, EVENTS, names=False, addresses=False)
     assert recording.info.lost == (7 if tool == "trace_cmd" else 0)
     assert recording.info.unparsed == (1 if tool == "trace_cmd" else 0)  # its first line, cpus=2
+
+
+FILES = {"6": made.trace_dat6, "7": made.trace_dat7, "7 zlib": lambda e: made.trace_dat7(e, zlib.compress, "zlib")}
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_a_trace_dat_is_read(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "trace.dat"
+    path.write_bytes(FILES[form](EVENTS))
+    recording = open_trace(path)
+    assert len(read(recording)["time"]) == len(EVENTS)
+    symbols = recording.info.symbols
+    assert all(name == f"start_of_all+{site - 0xFFFFFFFF81000000:#x}" for site, name in symbols.items())
+    assert recording.info.tasks[400] == "make"
+    recording.info.symbols = {}
+    check(recording, EVENTS, names=True, addresses=True)
+    assert recording.info.lost == recording.info.torn == recording.info.unparsed == 0
+
+
+def test_a_trace_dat_compressed_by_zstd_is_read(tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard", reason="zstd needs the extra kmem[zstd]")
+    path = tmp_path / "trace.dat"
+    path.write_bytes(made.trace_dat7(EVENTS, zstandard.ZstdCompressor().compress, "zstd"))
+    assert len(read(open_trace(path))["time"]) == len(EVENTS)
+
+
+def test_the_zstd_of_pyarrow_does_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra kmem[parquet]")
+    path = tmp_path / "trace.dat"
+    path.write_bytes(made.trace_dat7(EVENTS, lambda part: pyarrow.compress(part, "zstd", asbytes=True), "zstd"))
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert len(read(open_trace(path))["time"]) == len(EVENTS)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match="zstd"):
+        open_trace(path)
+
+
+def test_pages_that_a_trace_dat_says_it_has_and_has_not_are_counted_as_torn(tmp_path: Path) -> None:
+    path = tmp_path / "trace.dat"
+    data = made.trace_dat6(EVENTS)
+    path.write_bytes(data[:-5000])
+    recording = open_trace(path)
+    assert 0 < len(read(recording)["time"]) < len(EVENTS)
+    assert recording.info.torn == 5000 + (8192 - 5000)  # two pages are not whole
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "why"), [(10, b"9", "version"), (12, b"\1", "big-endian"), (0, b"\x17\x08\x44trax", "no trace")]
+)
+def test_a_trace_dat_of_another_kind_is_refused(tmp_path: Path, at: int, value: bytes, why: str) -> None:
+    path = tmp_path / "trace.dat"
+    data = made.trace_dat6(EVENTS[:50])
+    path.write_bytes(data[:at] + value + data[at + len(value) :])
+    with pytest.raises(TraceError, match=why):
+        open_trace(path)
 
 
 def test_context_of_pages_and_of_text(tmp_path: Path) -> None:

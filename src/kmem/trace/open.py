@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from kmem.trace import store, text
+from kmem.trace import store, text, tracedat
 from kmem.trace.errors import TraceError
 from kmem.trace.formats import Format, PageLayout, parse_formats, parse_header_page
 from kmem.trace.pages import PageRecording
@@ -33,6 +33,9 @@ def _file(path: Path, head: bytes) -> Recording:
     info = Info(source=str(path))
     if head.startswith(store.MAGIC):
         return store.StoredRecording(path)
+    if head.startswith(tracedat.MAGIC):
+        read_states(path.parent, info)
+        return tracedat.DatRecording(info, path)
     if head.startswith(b"PAR1"):
         from kmem.trace.parquet import ParquetRecording
 

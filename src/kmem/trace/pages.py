@@ -122,6 +122,7 @@ class _Stream:
             got += n
         self._left -= got
         if got < want:
+            self.torn += self._left
             self._left = 0
         whole = got // self._page * self._page
         self.torn += got - whole
