@@ -274,6 +274,45 @@ def set_capacity(k: Host, disk: int, sectors: int) -> None:
     put(k, "block_device", get(k, "gendisk", disk, "part0"), "bd_nr_sectors", sectors)
 
 
+@export(NO_REQUESTS)
+def set_capacity_and_notify(k: Host, disk: int, size: int) -> bool:
+    """``bool set_capacity_and_notify(struct gendisk *disk, sector_t size)``
+
+    block/genhd.c, 6.1. Whether a disk that has a size has another one now.
+    """
+    member = k.layout["block_device"].offset("bd_nr_sectors") + get(k, "gendisk", disk, "part0")
+    before = k.mem.u64(member)
+    k.mem.set_u64(member, size)
+    return bool(before and size and before != size)
+
+
+@export(simplified("no block is ever bad"))
+def badblocks_init(k: Host, bb: int, enable: int) -> int:
+    """``int badblocks_init(struct badblocks *bb, int enable)``
+
+    block/badblocks.c, 6.1. A page for the list. -ENOMEM.
+    """
+    page = k.mm.kmalloc(4096, GFP_KERNEL | __GFP_ZERO, -1, k.caller)
+    k.mem.fill(bb, 0, 16)
+    k.mem.set_u32(bb + BB_SHIFT, 0 if enable and page else 0xFFFFFFFF)
+    k.mem.set_u64(bb + BB_PAGE, page)
+    return 0 if page else -ENOMEM
+
+
+BB_SHIFT, BB_PAGE = 16, 24
+"""In ``struct badblocks``."""
+
+
+@export(simplified("no block is ever bad"))
+def badblocks_exit(k: Host, bb: int) -> None:
+    """``void badblocks_exit(struct badblocks *bb)``
+
+    block/badblocks.c, 6.1.
+    """
+    k.mm.kfree(k.mem.u64(bb + BB_PAGE))
+    k.mem.set_u64(bb + BB_PAGE, 0)
+
+
 def _limit(member: str, prototype: str) -> None:
     def set_limit(k: Host, q: int, value: int) -> None:
         limits = at(k, "request_queue", q, "limits")

@@ -170,6 +170,7 @@ def _result(k: Host, task: int) -> Guest:
         yield from block(k, EXITING, task)
     result = k.mem.u64(k.sched.record(task) + at.KTHREAD_RESULT)
     if k.mem.u32(task + k.sched.offsets.usage) > 1:
+        k.sched.bury_later(task)
         return result
     k.sched.delist(task)
     k.tasks.free_kthread(task)

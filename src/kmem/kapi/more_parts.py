@@ -228,3 +228,19 @@ accepts(
     how="there is one screen",
 )
 accepts("mm/mmu_notifier.c", "void mmu_notifier_synchronize(void)", how="nothing is notified of")
+accepts("net/xfrm/xfrm_state.c", "void xfrm_flush_gc(void)", how="there is no state")
+accepts("kernel/async.c", "void async_synchronize_cookie(u64 cookie)", how="what was scheduled has run already")
+accepts(
+    "net/core/net-sysfs.c",
+    "int netdev_class_create_file_ns(const struct class_attribute *class_attr, const void *ns)",
+    "void netdev_class_remove_file_ns(const struct class_attribute *class_attr, const void *ns)",
+    how="nobody reads the files",
+)
+answers(
+    -19,
+    "drivers/acpi/ec.c",
+    "int ec_read(u8 addr, u8 *val)",
+    "int ec_write(u8 addr, u8 val)",
+    "int ec_transaction(u8 command, const u8 *wdata, unsigned int wdata_len, u8 *rdata, unsigned int rdata_len)",
+    how="there is no embedded controller: -ENODEV",
+)

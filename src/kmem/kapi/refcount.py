@@ -6,6 +6,7 @@ from __future__ import annotations
 from kmem.kapi.export import export, faithful
 from kmem.kapi.host import Guest, Host
 from kmem.kapi.mutex import mutex_lock, mutex_unlock
+from kmem.kapi.spinlock import spin_lock, spin_unlock
 from kmem.kapi.spinlock import LOCKS
 
 FILE = "lib/refcount.c"
@@ -95,3 +96,40 @@ def _locked(k: Host, r: int, lock: int) -> bool:
 def _locked_later(k: Host, r: int, lock: int, waiting: Guest) -> Guest:
     yield from waiting
     return _locked(k, r, lock)
+
+
+@export(faithful)
+def refcount_dec_and_lock(k: Host, r: int, lock: int) -> Guest:
+    """``bool refcount_dec_and_lock(refcount_t *r, spinlock_t *lock)``
+
+    lib/refcount.c, 6.1. True, with the lock held, if the count became 0.
+    """
+    if refcount_dec_not_one(k, r):
+        return 0
+    waiting = spin_lock(k, lock)
+    if not isinstance(waiting, int):
+        yield from waiting
+    if _dec_and_test(k, r):
+        return 1
+    spin_unlock(k, lock)
+    return 0
+
+
+@export(faithful)
+def _atomic_dec_and_lock(k: Host, atomic: int, lock: int) -> Guest:
+    """``int _atomic_dec_and_lock(atomic_t *atomic, spinlock_t *lock)``
+
+    lib/dec_and_lock.c, 6.1. True, with the lock held, if the number became 0.
+    """
+    if k.mem.s32(atomic) != 1:
+        k.mem.set_u32(atomic, k.mem.u32(atomic) - 1 & 0xFFFFFFFF)
+        return 0
+    waiting = spin_lock(k, lock)
+    if not isinstance(waiting, int):
+        yield from waiting
+    left = k.mem.u32(atomic) - 1 & 0xFFFFFFFF
+    k.mem.set_u32(atomic, left)
+    if not left:
+        return 1
+    spin_unlock(k, lock)
+    return 0

@@ -102,3 +102,9 @@ registers(
     "void register_console(struct console *newcon)",
     "int unregister_console(struct console *console)",
 )
+registers(
+    "arch/x86/kernel/nmi.c",
+    "int __register_nmi_handler(unsigned int type, struct nmiaction *action)",
+    "void unregister_nmi_handler(unsigned int type, const char *name)",
+    which=1,
+)

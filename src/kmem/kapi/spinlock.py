@@ -86,6 +86,18 @@ def _release(k: Host, lock: int, name: str, release: _Take) -> None:
         k.sched.let_spinners_look()
 
 
+def spin_lock(k: Host, lock: int) -> int | Guest:
+    """``spin_lock()``."""
+    k.context.preempt_disable()
+    return _acquire(k, lock, "_raw_spin_lock", _try_spin)
+
+
+def spin_unlock(k: Host, lock: int) -> None:
+    """``spin_unlock()``."""
+    _release(k, lock, "_raw_spin_unlock", _release_spin)
+    k.context.preempt_enable()
+
+
 def _declare_lock(kind: str, ctype: str, take: _Take, release: _Take) -> None:
     prefix = f"_raw_{kind}"
 

@@ -176,7 +176,7 @@ class Scheduler:
             yield link - self.offsets.tasks
 
     def bury_later(self, task: int) -> None:
-        """The running thread has ended; it is freed when its stack is not in use any more."""
+        """A thread has ended; it is freed when its stack is not in use any more and nobody refers to it."""
         lists.remove(self._mem, task + self.offsets.tasks)
         lists.insert_before(self._mem, task + self.offsets.tasks, self.block + at.ZOMBIES)
 
