@@ -6,8 +6,7 @@ from __future__ import annotations
 from kmem.kapi.export import export, faithful
 from kmem.kapi.host import Guest, Host
 from kmem.kapi.mutex import mutex_lock, mutex_unlock
-from kmem.kapi.spinlock import spin_lock, spin_unlock
-from kmem.kapi.spinlock import LOCKS
+from kmem.kapi.spinlock import LOCKS, spin_lock, spin_unlock
 
 FILE = "lib/refcount.c"
 SATURATED = 0xC0000000
