@@ -21,7 +21,7 @@ from kmem.abi.exports import export
 from kmem.abi.gfp_by_name import by_name, differs
 from kmem.abi.layout import layout
 from kmem.abi.release import release
-from kmem.kapi import kunit_slab
+from kmem.kapi import kunit_kasan, kunit_slab
 from kmem.kapi.context import CpuContext
 from kmem.kapi.cpumask import cpumask_of
 from kmem.kapi.diagnose import Diagnose
@@ -53,6 +53,7 @@ from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
 
 if TYPE_CHECKING:
     from kmem.kapi.failslab import Faults
+    from kmem.kapi.instrument import Instrument
     from kmem.kapi.openfile import OpenFile
     from kmem.kapi.pci_plug import PciDevice
 
@@ -462,6 +463,8 @@ class Kernel:
         facts.setdefault("reproduce", seed + self.reproduce)
         message += self.circumstances
         self.findings.add(Finding(Kind(kind), message, event=self.events.count, **facts))
+        if kind in kunit_kasan.KINDS:
+            kunit_kasan.reported(self)
 
     # what diagnosis uses (kmem.kapi.diagnose.Host, kmem.kapi.executor.Host)
 
@@ -492,6 +495,12 @@ class Kernel:
     def stack_lines(self, through: str = "") -> Iterable[tuple[int, str]]:
         """What ``dump_stack()`` prints here."""
         return self.site.stack_lines(through)
+
+    def instrumented(self) -> Instrument:
+        """The shadow of the instrumented code that runs."""
+        assert self.checks
+        assert self.checks.instrument
+        return self.checks.instrument
 
     def run_ctor(self, ctor: int, obj: int) -> None:
         """Run a cache's constructor on a new object."""

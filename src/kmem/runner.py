@@ -87,10 +87,13 @@ def find_module(options: RunOptions) -> Path:
         raise InputError(f"{path}: no such file or directory", remedy="give a .ko, a .c, or a directory with a Kbuild")
     if path.suffix != ".c" and not path.is_dir():
         return path
-    from kmem.modules.kbuild import build
+    from kmem.modules.kbuild import INSTRUMENT, build
 
     modules = build(
-        path, release=options.release, progress=lambda text: print(f"kmem: {text}", file=sys.stderr)
+        path,
+        release=options.release,
+        flags=INSTRUMENT if options.check == "full" else (),
+        progress=lambda text: print(f"kmem: {text}", file=sys.stderr),
     ).modules
     if len(modules) > 1:
         listed = "\n".join(f"kmem run {module}" for module in modules)

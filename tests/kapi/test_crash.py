@@ -49,6 +49,9 @@ class Kernel:
         self.taint = 0
         self.findings: list[tuple[str, str, dict[str, Any]]] = []
 
+    def function_at(self, addr: int) -> str:
+        return ""
+
     def machine_state(self) -> MachineState:
         names = Names()
         names.known[("drv_init", 0x80, "drv")] = Name("drv_init", DRV_INIT, 0x80, "drv")

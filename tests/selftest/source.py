@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,7 +19,12 @@ from kmem.lib.build import cache_dir
 RELEASE = "6.1"
 PACKAGE = f"linux-source-{RELEASE}"
 INSTALLED = Path(f"/usr/src/{PACKAGE}.tar.xz")
-WANTED = ("lib/*.c", "lib/*.h", "mm/slab.h", "tools/testing/selftests/kselftest_module.h")
+WANTED = (
+    *("lib/*.c", "lib/*.h", "mm/slab.h", "mm/kasan/kasan.h", "mm/kasan/kasan_test.c"),
+    "tools/testing/selftests/kselftest_module.h",
+    *("drivers/net/dummy.c", "drivers/net/ifb.c", "drivers/net/tun.c"),
+    *("drivers/char/ppdev.c", "drivers/scsi/scsi_debug.c"),
+)
 """What is unpacked, as tar's patterns below the top of the source."""
 
 
@@ -27,8 +33,9 @@ class NoSource(Exception):
 
 
 def kept() -> Path:
-    """Where the unpacked source is kept."""
-    return cache_dir() / "source" / RELEASE
+    """Where the unpacked source is kept: what is wanted decides."""
+    what = hashlib.sha256(" ".join(WANTED).encode()).hexdigest()[:8]
+    return cache_dir() / "source" / f"{RELEASE}-{what}"
 
 
 def find() -> Path:

@@ -205,7 +205,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
     from kmem.runner import RunOptions
 
     wanted = RunOptions(
-        path=str(module_file(Path(args.file), args.release)),
+        path=str(module_file(Path(args.file), args.release, instrumented=args.check == "full")),
         parameters=options.module_parameters(args.parameters),
         release=args.release,
         config=args.config,
@@ -260,16 +260,19 @@ def words_of(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def module_file(path: Path, release: str) -> Path:
+def module_file(path: Path, release: str, *, instrumented: bool = False) -> Path:
     """Return the ``.ko`` that *path* is, or that kbuild makes of it."""
     if not path.exists():
         raise InputError(f"{path}: no such file or directory", remedy="Give a .ko, a .c, or a directory with a Kbuild.")
     if path.suffix != ".c" and not path.is_dir():
         return path
 
-    from kmem.modules.kbuild import build
+    from kmem.modules.kbuild import INSTRUMENT, build
 
-    modules = build(path, release=release, progress=lambda text: print(f"kmem: {text}", file=sys.stderr)).modules
+    flags = INSTRUMENT if instrumented else ()
+    modules = build(
+        path, release=release, flags=flags, progress=lambda text: print(f"kmem: {text}", file=sys.stderr)
+    ).modules
     if len(modules) > 1:
         listed = "\n".join(f"kmem run {module}" for module in modules)
         raise UsageError(f"{path} makes {len(modules)} modules", remedy=f"They are built; run one:\n{listed}")

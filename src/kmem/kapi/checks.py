@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from kmem.abi.address import PAGE_OFFSET
 from kmem.abi.slab_flags import SLAB_TYPESAFE_BY_RCU
-from kmem.kapi import dmacheck
+from kmem.kapi import dmacheck, kunit_kasan
 from kmem.kapi.bind import Bound, RawArgs
 from kmem.kapi.export import Export, lookup
 from kmem.kapi.host import Call, Host
+from kmem.kapi.instrument import Instrument
 from kmem.kapi.kasan_report import report
 from kmem.kapi.regs import PtRegs
 from kmem.lib import access as native
@@ -49,6 +50,7 @@ LEAST_STACK = 1024
 """Bytes of the stack that are kept with an allocation, unless it ends before."""
 KINDS = {
     Bug.USE_AFTER_FREE: "use-after-free",
+    Bug.USE_AFTER_SCOPE: "use-after-free",
 }
 MOVE = frozenset(("krealloc", "krealloc_noprof", "kvrealloc", "kvrealloc_noprof", "krealloc_node_align_noprof"))
 """What the allocator itself copies into what it gives."""
@@ -88,23 +90,31 @@ class Watched(AddressSpace):
         self._checks = checks
         self.watching = False
 
+    def _look(self, addr: int, n: int, write: bool) -> None:
+        """Check an access; what a report reads is not looked at."""
+        self.watching = False
+        try:
+            self._checks.kernel_access(addr, n, write)
+        finally:
+            self.watching = True
+
     def read(self, addr: int, n: int) -> bytes:
         """*n* bytes at *addr*."""
         if self.watching:
-            self._checks.kernel_access(addr, n, False)
+            self._look(addr, n, False)
         return super().read(addr, n)
 
     def write(self, addr: int, data: bytes | bytearray | memoryview) -> None:
         """Store *data* at *addr*."""
         if self.watching:
-            self._checks.kernel_access(addr, len(data), True)
+            self._look(addr, len(data), True)
         super().write(addr, data)
         self._checks.written(addr, len(data))
 
     def fill(self, addr: int, byte: int, n: int) -> None:
         """``memset(addr, byte, n)``."""
         if self.watching:
-            self._checks.kernel_access(addr, n, True)
+            self._look(addr, n, True)
         super().fill(addr, byte, n)
         self._checks.written(addr, n)
 
@@ -116,7 +126,7 @@ class Watched(AddressSpace):
         finally:
             self.watching = watching
         if watching:
-            self._checks.kernel_access(addr, min(len(found) + 1, limit), False)
+            self._look(addr, min(len(found) + 1, limit), False)
         return found
 
 
@@ -138,18 +148,22 @@ class Checks:
         self.reader = 0
         """Where the running RCU reader began: a return address."""
         self._frames: dict[int, int] = {}
-        self._before: dict[str, Callable[[RawArgs], None]] = {
+        self._before: dict[str, Callable[[RawArgs], object]] = {
             "kmem_cache_free": self._kmem_cache_free,
             "kfree": self._kfree,
             "kfree_sensitive": self._kfree,
             "vfree": self._vfree,
             "simple_read_from_buffer": self._simple_read,
             "__rcu_read_lock": self._reads,
-            "kmem_cache_destroy": lambda words: self.quarantine.flush(),
+            "kmem_cache_destroy": self._destroy,
+            "ksize": self._ksize,
+            **dict.fromkeys(MOVE, lambda words: self._used(words[0])),
             "kmem_cache_shrink": lambda words: self.quarantine.flush(),
             **dmacheck.functions(self),
             "_copy_from_user": lambda words: self.kernel_access(words[0], words[2], True),
         }
+        self.instrument: Instrument | None = None
+        """The shadow of code that the compiler instrumented, once there is some."""
         self._native = native.Access()
         self._slow = SLOW(self._forbidden)
         self.reported: set[tuple[int, int]] = set()
@@ -245,15 +259,27 @@ class Checks:
 
     def mark(self) -> Any:
         """The state of now, for :meth:`rewind`."""
+        if self.instrument:
+            self.instrument.shadow.ram.snapshot()
         return self.kasan.mark(), set(self.reported), self.quarantine.mark()
 
     def rewind(self, mark: Any) -> None:
         """Memory is as it was at *mark*."""
+        if self.instrument:
+            self.instrument.shadow.ram.rollback()
         self.kasan.rewind(mark[0])
         self.reported = set(mark[1])
         self.quarantine.rewind(mark[2])
 
     # accesses
+
+    def known(self, place: int, write: bool) -> bool:
+        """Whether what happens at *place* was reported before; from now on it was. With "multi-shot" (a test of KASAN's
+        own) every report is new.
+        """
+        known = (place, write) in self.reported
+        self.reported.add((place, write))
+        return known and not kunit_kasan.multi_shot(self.k)
 
     def attach(self, cpu: Cpu) -> None:
         """From now on the CPU's loads and stores are checked."""
@@ -266,7 +292,17 @@ class Checks:
                 cpu.engine.hook(kind, uc.MEM_HOOK(hook))
             else:
                 cpu.engine.hook(kind, hook, user_data=ctypes.addressof(given))
+        if self.instrument:
+            self.instrument.attach(cpu)
         cpu.flush_code()
+
+    def instrumented(self) -> Instrument:
+        """The shadow of instrumented code, which is about to be loaded."""
+        if self.instrument is None:
+            self.instrument = Instrument(self)
+            self.instrument.attach(self.k.executor.cpu)
+        self.instrument.enter()
+        return self.instrument
 
     def _interpreted(self, engine: int, kind: int, phys: int, size: int, value: int) -> None:
         """The check in Python, for a model that is not compiled."""
@@ -287,9 +323,8 @@ class Checks:
         shadow = self.kasan.shadow
         bad = shadow.first_bad(phys, size)
         regs = self.k.executor.cpu.registers()
-        if bad < 0 or (regs.rip, write) in self.reported:
+        if bad < 0 or self.known(regs.rip, write):
             return
-        self.reported.add((regs.rip, write))
         address, base = PAGE_OFFSET + phys, None
         for operand in self._operands(regs):
             if self.phys_of(operand.address) == phys:
@@ -303,8 +338,18 @@ class Checks:
             return []
         return operands(code, regs, self.k.executor.cpu.gs_base)
 
-    def kernel_access(self, addr: int, n: int, write: bool) -> None:
-        """``kasan_check_range()``: an exported function is about to touch *n* bytes at *addr* for a module."""
+    def kernel_access(self, addr: int, n: int, write: bool) -> bool:
+        """``kasan_check_range()``: an exported function is about to touch *n* bytes at *addr* for a module; whether it
+        may.
+        """
+        if self.instrument and n > 0 and not self.instrument.access(addr, n, write):
+            return False
+        if n > 0 and addr + n > 1 << 64:
+            if not self.known(self.k.caller, write):
+                access = Access(addr, self.phys_of(addr), n, write, addr, addr)
+                verdict = Verdict(Bug.OUT_OF_BOUNDS, self.kasan.find(addr))
+                self.found(access, verdict, None, report(self, access, verdict, None))
+            return False
         done = 0
         while done < n:
             length = min(n - done, 4096 - (addr + done) % 4096)
@@ -317,12 +362,12 @@ class Checks:
                 if bad >= 0:
                     found = addr + done + bad - phys
                     caller = self.k.caller
-                    if (caller, write) not in self.reported:
-                        self.reported.add((caller, write))
+                    if not self.known(caller, write):
                         access = Access(addr, phys - done, n, write, found, addr)
                         self._report(access, None)
-                    return
+                    return False
             done += length
+        return True
 
     def remember(self) -> None:
         """Code goes away in which objects were freed: look up its places while they can be."""
@@ -336,9 +381,8 @@ class Checks:
         self.k.drain()
         phys, place = self.phys_of(addr), self.k.site.call_site(function, 0)
         bad = self.kasan.shadow.first_bad(phys, n) if 0 <= phys <= self.kasan.shadow.size - n else -1
-        if bad < 0 or place.module is None or (addr, False) in self.reported:
+        if bad < 0 or place.module is None or self.known(addr, False):
             return
-        self.reported.add((addr, False))
         verdict = self.kasan.judge(Access(addr, phys, n, False, addr + bad - phys, addr))
         thing = verdict.object
         self.k.finding(
@@ -379,6 +423,8 @@ class Checks:
                 before(words)
             if held is not None and self._keep(name, words[held]):
                 return 0
+            if moves and words[0] in self.quarantine:
+                return 0  # as with KASAN: what is free is not given again
             self.mem.watching = watch
             try:
                 result = bound(k, words)
@@ -388,6 +434,8 @@ class Checks:
                 return self._driven(result)
             if moves and result > ZERO_SIZE_PTR:
                 self.k.drain()
+                if result == words[0] and name.startswith("krealloc"):
+                    self.kasan.resized(result, words[1])
                 self.written(result, self.k.mm.ksize(result))
             return result
 
@@ -397,18 +445,22 @@ class Checks:
         """Put what is freed into quarantine; False if the allocator is to see to it at once."""
         self.k.drain()
         thing = self.kasan.objects.get(address)
-        if thing is None or not thing.cache or self._cache(thing.cache)[1] & SLAB_TYPESAFE_BY_RCU:
+        if thing is None and 0 <= address - PAGE_OFFSET < self.kasan.shadow.size:
+            thing = self.kasan.objects.get(self.object_of(address))
+        if thing is None or not thing.cache:
             return False
-        if not thing.live and address not in self.quarantine:
+        if thing.address == address and not thing.live and address not in self.quarantine:
             return False
         kind = "kmem_cache_free" if name == "kmem_cache_free" else "kfree"
         time, caller, task = self.k.now(), self.k.caller, self.k.pid
         event = Event(time, kind, self.k.cpu, 0, task, caller, address, 0, 0, 0, -1, thing.cache, 0)
-        double = address in self.quarantine
-        if name == "kfree_sensitive" and not double:
+        good = thing.address == address and address not in self.quarantine
+        if good and self._cache(thing.cache)[1] & SLAB_TYPESAFE_BY_RCU:
+            return False
+        if name == "kfree_sensitive" and good:
             self.mem.fill(address, 0, thing.room)
         self.kasan(event)
-        if not double:
+        if good:
             self.k.leaks(event)
             self.quarantine.put(address, thing.cache, thing.room)
         return True
@@ -456,9 +508,8 @@ class Checks:
                     first = first or start + done + at - phys
                     unwritten += shadow.count_unwritten(phys, length)
             done += length
-        if not unwritten or (self.k.caller, False) in self.reported:
+        if not unwritten or self.known(self.k.caller, False):
             return
-        self.reported.add((self.k.caller, False))
         thing = self.kasan.find(first)
         inside = f", from byte {first - thing.address} of {thing.size}" if thing else ""
         remedy = "; kzalloc would have cleared them" if thing and thing.kind == "kmalloc" else ""
@@ -503,12 +554,16 @@ class Checks:
     def _report(self, access: Access, regs: Regs | None) -> None:
         self.k.drain()
         verdict = self.kasan.judge(access)
+        self.found(access, verdict, regs, report(self, access, verdict, regs))
+
+    def found(self, access: Access, verdict: Verdict, regs: Regs | None, lines: Iterable[str]) -> None:
+        """Record a forbidden access; *lines* are KASAN's report of it."""
         thing = verdict.object
         way = "write" if access.write else "read"
         what = f"{way} of {_bytes(access.size)}{self._where(verdict, access.bad)}"
         blamed = self.k.site.blame(PtRegs(regs) if regs else None)
         at = {name: getattr(blamed, name) for name in ("function", "offset", "file", "line")}
-        text = tuple(report(self, access, verdict, regs))
+        text = tuple(lines)
         self.k.finding(
             KINDS.get(verdict.bug, "out-of-bounds"),
             what,
@@ -531,6 +586,31 @@ class Checks:
         if thing is not None and thing.live and thing.kind in ("mm_page_alloc", "vmalloc"):
             self._mismatched("kfree", thing)
 
+    def _used(self, address: int) -> None:
+        """``kasan_check_byte()``: the object that the allocator is asked about."""
+        if address > ZERO_SIZE_PTR:
+            self.kernel_access(address, 1, False)
+
+    def _ksize(self, words: RawArgs) -> None:
+        """Until "mm: Make ksize() a reporting-only function" who asked for it might use all of an object."""
+        self._used(words[0])
+        thing = self.kasan.objects.get(words[0])
+        if thing is not None and "ksize-unpoisons" in self.k.release.features:
+            self.kasan.resized(words[0], thing.room)
+
+    def _destroy(self, words: RawArgs) -> None:
+        self.quarantine.flush()
+        self.k.drain()
+        thing = self.kasan.destroyed.get(words[0])
+        if thing is not None and not self.known(self.k.caller, False):
+            places = [self.k.site.place(at) if at else "" for at in (thing.site, thing.freed_site)]
+            self.k.finding(
+                "use-after-free",
+                f"kmem_cache_destroy of {words[0]:#x}, which is destroyed already",
+                address=words[0],
+                object=SlabObject("kmem_cache", thing.size, *places),
+            )
+
     def _vfree(self, words: RawArgs) -> None:
         thing = self.kasan.objects.get(words[0])
         if thing is not None and thing.live and thing.kind != "vmalloc":
@@ -547,6 +627,14 @@ class Checks:
 
     def loaded(self, module: Module) -> None:
         """What lies behind the last byte of a module's data is nobody's."""
+        if self.instrument:
+            self.instrument.loaded(module)
+        for memory in (module.core, module.init):  # its pages were another module's
+            for at in range(memory.base, memory.base + memory.size if memory.base else 0, 4096):
+                phys = self.phys_of(at)
+                if phys >= 0:
+                    self.kasan.shadow.unpoison(phys, 4096)
+                    self.kasan.shadow.written(phys, 4096)
         sizes = {section.index: section.size for section in module.elf.sections}
         ends = [at + sizes.get(index, 0) for index, at in module.section_addresses.items() if module.core.contains(at)]
         at, end = max(ends, default=0), module.core.base + module.core.size
@@ -559,11 +647,12 @@ class Checks:
 
     @staticmethod
     def _where(verdict: Verdict, address: int) -> str:
-        thing = verdict.object
+        thing = verdict.object or verdict.variable
         if thing is None or verdict.bug is Bug.USE_AFTER_FREE:
             return ""
         words = verdict.distance(address).replace("to the left", "left").replace("to the right", "right")
-        return f" {words} {_bytes(thing.size)}"
+        name = f" of the variable {verdict.variable.name}" if verdict.variable else ""
+        return f" {words} {_bytes(thing.size)}{name}"
 
     def explain_fault(self, address: int) -> tuple[str, str, SlabObject] | None:
         """Kind, words and object for a fault at *address*, if an area of the module's explains it."""

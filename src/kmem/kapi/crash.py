@@ -14,6 +14,7 @@ from kmem.kapi import bug, fault
 from kmem.kapi.dumpstack import CrashState, Outcome, Trace, dump_stack
 from kmem.kapi.kernel_text import Site, kernel_text
 from kmem.kapi.regs import KERN_DEFAULT, TAINT_WARN, Frame, Line, MachineState, PtRegs
+from kmem.lib.cstruct import s64
 from kmem.machine.fault import Fault, Regs
 from kmem.mm import places
 from kmem.sanitizers.report import Kind, Regions, SlabObject, access_of, classify, describe, region
@@ -57,12 +58,17 @@ class CrashHost(Protocol):
         """The registers at the call that is being served."""
 
     def add_taint(self, flag: int) -> None: ...
+
+    def function_at(self, addr: int) -> str:
+        """The name of the function that *addr* lies in."""
+
     def explain_fault(self, address: int) -> tuple[str, str, SlabObject] | None:
         """Kind, words and object, if an allocation of the module's explains a fault at *address*."""
 
     def finding(self, kind: str, message: str, **facts: object) -> None: ...
 
 
+COPIES = frozenset(("memcpy", "memmove", "memset"))
 FREES = frozenset(("kfree", "kvfree", "kfree_sensitive", "kfree_const", "krealloc"))
 PAGE_STRUCT = 64
 
@@ -100,6 +106,9 @@ def report_fault(
     if known is not None:
         kind, facts["object"] = Kind(known[0]), known[2]
         message = f"{access_of(what)}{known[1]}"
+    name = k.function_at(what.regs.rip)
+    if kind is Kind.WILD_POINTER and name.lstrip("_") in COPIES and what.regs.rdx >> 47:
+        kind, message = Kind.OUT_OF_BOUNDS, f"{name.lstrip('_')} of {s64(what.regs.rdx)} bytes"
     _publish(k, outcome.lines, outcome.taint, kind, message, regs, **facts)
     return outcome
 

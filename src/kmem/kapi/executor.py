@@ -200,6 +200,8 @@ class Executor:
             if not self.cpu.depth:
                 stack = self.main_stack
                 self.traps.unwind(stack, stack + THREAD_SIZE)  # what waited on its stack waits no longer
+                if self._k.checks and self._k.checks.instrument:
+                    self._k.checks.instrument.shadow.unpoison(stack, THREAD_SIZE)
             raise
         finally:
             if not self.cpu.depth:

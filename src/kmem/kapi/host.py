@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kmem.abi.release import ConfigValue, Release
     from kmem.kapi.executor import Executor
     from kmem.kapi.failslab import Faults
+    from kmem.kapi.instrument import Instrument
     from kmem.kapi.logbuf import LogBuf
     from kmem.kapi.symbols import Symbols
     from kmem.kapi.tasks import Tasks
@@ -284,6 +285,7 @@ class Host(Protocol):
     def symbols(self) -> Symbols: ...
     @property
     def executor(self) -> Executor: ...
+    def instrumented(self) -> Instrument: ...
     @property
     def sched(self) -> Scheduler: ...
     @property

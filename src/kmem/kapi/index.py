@@ -27,6 +27,14 @@ acpi_update_all_gpes acpi_walk_namespace acpi_walk_resources is_acpi_data_node i
 __default_kernel_pte_mask __supported_pte_mask __virt_addr_valid cachemode2protval lookup_address pgprot_writecombine
 pgprot_writethrough
 """,
+    "asan": """
+__asan_alloca_poison __asan_allocas_unpoison __asan_handle_no_return __asan_load16_noabort __asan_load1_noabort
+__asan_load2_noabort __asan_load4_noabort __asan_load8_noabort __asan_loadN_noabort __asan_memcpy __asan_memmove
+__asan_memset __asan_poison_stack_memory __asan_register_globals __asan_set_shadow_00 __asan_set_shadow_f1
+__asan_set_shadow_f2 __asan_set_shadow_f3 __asan_set_shadow_f5 __asan_set_shadow_f8 __asan_store16_noabort
+__asan_store1_noabort __asan_store2_noabort __asan_store4_noabort __asan_store8_noabort __asan_storeN_noabort
+__asan_unpoison_stack_memory __asan_unregister_globals __kasan_check_read __kasan_check_write kasan_report
+""",
     "bitmap": """
 __bitmap_and __bitmap_andnot __bitmap_clear __bitmap_complement __bitmap_equal __bitmap_intersects __bitmap_or
 __bitmap_replace __bitmap_set __bitmap_shift_left __bitmap_shift_right __bitmap_subset __bitmap_weight
@@ -265,6 +273,9 @@ kunit_kfree kunit_kmalloc_array kunit_kmalloc_array_free kunit_log_append kunit_
     "kunit_assert": """
 kunit_binary_assert_format kunit_binary_ptr_assert_format kunit_binary_str_assert_format kunit_fail_assert_format
 kunit_ptr_not_err_assert_format kunit_unary_assert_format
+""",
+    "kunit_kasan": """
+kasan_multi_shot kasan_restore_multi_shot kasan_save_enable_multi_shot
 """,
     "led": """
 led_trigger_register led_trigger_register_simple led_trigger_unregister led_trigger_unregister_simple
@@ -702,7 +713,7 @@ cxl_bus_type.name dax_bus_type dax_bus_type.name i2c_bus_type.name pcie_port_bus
 pnp_bus_type.name serdev_bus_type serdev_bus_type.name serio_bus.name spi_bus_type.name block_class
 kmem_block_class_name kmem_disk_numbers kmem_hrtimer_bases kmem_input_class_name kmem_input_number kmem_irqs
 dynamic_kobj_release.ktype firmware_kobj.name fs_kobj.name hypervisor_kobj.name kernel_kobj.name kset_release.ktype
-mm_kobj.name kunit_current netdev_eth_name netdev_index kmem_chain_crypto_register_notifier
+mm_kobj.name kunit_current kasan_multi_shot netdev_eth_name netdev_index kmem_chain_crypto_register_notifier
 kmem_chain_fb_register_client kmem_chain_mce_register_decode_chain kmem_chain_netlink_register_notifier
 kmem_chain_power_supply_reg_notifier kmem_chain_register_acpi_notifier kmem_chain_register_blocking_lsm_notifier
 kmem_chain_register_dcbevent_notifier kmem_chain_register_die_notifier kmem_chain_register_inet6addr_notifier

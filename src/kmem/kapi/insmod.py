@@ -14,9 +14,12 @@ from kmem.modules.loader import load_module
 from kmem.modules.module import Module
 
 if TYPE_CHECKING:
+    from kmem.kapi.instrument import Instrument
     from kmem.kernel import Kernel
 
 
+NEEDS = b"__asan_register_globals", b"__asan_load", b"__asan_store"
+"""What gives instrumented code away."""
 KUNIT_SECTION = ".kunit_test_suites"
 
 
@@ -26,6 +29,8 @@ class Modules:
     def __init__(self, k: Any) -> None:
         self.k = k
         self.loaded: dict[str, Module] = {}
+        self._instrument: Instrument | None = None
+        """While an instrumented module is loaded."""
         self.mem, self.kallsyms, self.layout, self.release = k.mem, k.kallsyms, k.layout, k.release
 
     @property
@@ -65,6 +70,9 @@ class Modules:
             for exported in module.exports:
                 if exported.name == name:
                     return exported.address
+        own = self._instrument.resolve(name) if self._instrument else None
+        if own is not None:
+            return own
         found: int | None = self.k.symbols.exported(name)
         return found
 
@@ -107,7 +115,17 @@ class Modules:
         given = {name: None if value is None else _text(value) for name, value in params.items()}
         assert self.k.executor
         self.exec_insmod()
-        module = load_module(image, self, params=given)
+        if any(name in image for name in NEEDS):
+            if self.k.checks is None:
+                raise InputError(
+                    "the module was compiled with -fsanitize=kernel-address, and nothing is checked",
+                    remedy="run it with --check fast or full, or build it without",
+                )
+            self._instrument = self.k.checks.instrumented()
+        try:
+            module = load_module(image, self, params=given)
+        finally:
+            self._instrument = None
         self.k.executor.code_changed()
         if module.name in self.loaded:
             module.free()
@@ -138,6 +156,9 @@ class Modules:
 
     def init(self, module: Module) -> LoadedModule:
         """Run the init of a loaded module."""
+        if self.k.checks and self.k.checks.instrument:
+            for constructor in module.constructors:  # as with CONFIG_CONSTRUCTORS
+                self.run(constructor)
         if KUNIT_SECTION in module.sections:
             from kmem.kapi.kunit_run import run_suites
 

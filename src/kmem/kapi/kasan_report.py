@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kmem.kapi.dumpstack import dump_stack
 from kmem.kapi.regs import Frame, PtRegs
 from kmem.mm.mm_types import kmem_cache
-from kmem.sanitizers.kasan import Access, Object, Verdict
+from kmem.sanitizers.kasan import Access, Object, Variable, Verdict
 
 if TYPE_CHECKING:
     from kmem.machine.fault import Regs
+    from kmem.sanitizers.instrumented import Instrumented
     from kmem.sanitizers.shadow import Shadow
 
 RULE = "=" * 66
@@ -30,8 +31,12 @@ class Host(Protocol):
     kasan: Any
 
 
-def report(c: Host, access: Access, verdict: Verdict, regs: Regs | None) -> Iterator[str]:
-    """The lines of ``print_report()``; *regs* None: a function that the module called made the access."""
+def report(
+    c: Host, access: Access, verdict: Verdict, regs: Regs | None, shadow: Instrumented | None = None
+) -> Iterator[str]:
+    """The lines of ``print_report()``; *regs* None: a function that the module called made the access; *shadow*: that
+    of instrumented code.
+    """
     k = c.k
     where = regs.rip if regs is not None else k.caller
     symbol = k.kallsyms.sprint_backtrace(where) if regs is None else k.kallsyms.sprint(where)
@@ -50,8 +55,13 @@ def report(c: Host, access: Access, verdict: Verdict, regs: Regs | None) -> Iter
         if thing.freed_sample is not None:
             yield from _stack(c, "Freed", thing.freed_pid, thing.freed_sample)
         yield from _described(c, thing, verdict, access)
+    if verdict.variable is not None:
+        yield from _variable(k, verdict.variable, access)
     yield "Memory state around the buggy address:"
-    yield from memory_state(c.kasan.shadow, access.bad, access.phys + access.bad - access.address)
+    if shadow is not None:
+        yield from memory_state(shadow, access.bad, access.bad)
+    else:
+        yield from memory_state(c.kasan.shadow, access.bad, access.phys + access.bad - access.address)
     yield RULE
 
 
@@ -78,11 +88,28 @@ def _described(c: Host, thing: Object, verdict: Verdict, access: Access) -> Iter
     yield ""
 
 
+def _variable(k: Any, thing: Variable, access: Access) -> Iterator[str]:
+    """``print_address_description()`` of a variable, and ``print_address_stack_frame()``."""
+    if not thing.frame:
+        yield "The buggy address belongs to the variable:"
+        yield f" {thing.name}+0x0/{thing.size:#x} [{k.module_at(thing.address).name}]"
+        yield ""
+        return
+    yield f"The buggy address belongs to stack of task {k.comm()}/{k.pid}"
+    yield f" and is located at offset {access.bad - thing.frame} in frame:"
+    yield f" {k.kallsyms.sprint(thing.function)}"
+    yield ""
+    begin = thing.address - thing.frame
+    yield "This frame has 1 object:"
+    yield f" [{begin}, {begin + thing.size}) '{thing.name}'"
+    yield ""
+
+
 def _whole(thing: Object, size: int) -> Object:
     return Object(thing.address, size, size, thing.kind, thing.cache, thing.order, thing.site, thing.pid, None)
 
 
-def memory_state(shadow: Shadow, address: int, phys: int) -> Iterator[str]:
+def memory_state(shadow: Shadow | Instrumented, address: int, phys: int) -> Iterator[str]:
     """``print_memory_metadata()``: the shadow of five rows of memory, the byte in question marked below."""
     covered = ROW * 8
     row = address // covered * covered

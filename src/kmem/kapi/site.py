@@ -152,6 +152,11 @@ class CrashSite:
 
         return print_tainted(self.k.tainted)
 
+    def function_at(self, addr: int) -> str:
+        """The name of the function that *addr* lies in."""
+        symbol = self.k.kallsyms.lookup(addr)
+        return symbol.name if symbol else ""
+
     def fault_context(self) -> Context:
         """Page tables and stack of the running task."""
         from kmem.kapi.fault import Context
@@ -267,10 +272,11 @@ class CrashSite:
         at = regs.regs if regs is not None else self._regs
         if at is not None:
             candidates.append((at.rip, 0))
-        if k._executor and k.executor.cpu.depth:
-            candidates.append((k.caller, 1))
-        if at is not None or candidates:
-            candidates += [(address, 1) for address, reliable in self._unwound(at or self.regs()) if reliable]
+        served = [(k.caller, 1)] if k._executor and k.executor.cpu.depth else []
+        if at is not None or served:
+            unwound = [(address, 1) for address, reliable in self._unwound(at or self.regs()) if reliable]
+            # Registers of now may be of guest code that was called since the last call that was served.
+            candidates += unwound + served if regs is not None else served + unwound
         for addr, back in candidates:
             if k.module_at(addr) is not None:
                 return Blame(**self.call_site(addr, back).facts())

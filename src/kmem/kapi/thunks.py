@@ -52,33 +52,44 @@ _declare("__SCT__preempt_schedule __SCT__preempt_schedule_notrace", "c3", "ret",
 _declare("__SCT__cond_resched __SCT__might_resched", "31c0c3", "xor eax, eax\nret", _SWITCHED)
 _declare("__static_call_return0", "31c0c3", "xor eax, eax\nret")
 
+# A length that no memory has (a negative one) faults before anything is overwritten: a kernel would overwrite most of
+# its memory first.
 # void *memcpy(void *dst, const void *src, size_t n): by words of eight bytes, then the rest.
 _declare(
     "memcpy __memcpy",
-    "4889d1 4889f8 48c1e903 f348a5 89d1 83e107 f3a4 c3",
+    "4889d1 4889f8 48c1e92f 7512 4889d1 48c1e903 f348a5 89d1 83e107 f3a4 c3 480fbae93f 480fbaf13e 8a01",
     """
     mov rcx, rdx
     mov rax, rdi
+    shr rcx, 0x2f
+    jne 0x1e
+    mov rcx, rdx
     shr rcx, 3
     rep movsq qword ptr [rdi], qword ptr [rsi]
     mov ecx, edx
     and ecx, 7
     rep movsb byte ptr [rdi], byte ptr [rsi]
     ret
+    bts rcx, 0x3f
+    btr rcx, 0x3e
+    mov al, byte ptr [rcx]
     """,
 )
 
 # void *memmove(void *dst, const void *src, size_t n): backwards, byte by byte, if dst lies inside [src, src + n).
 _declare(
     "memmove __memmove",
-    """4889f8 4889f9 4829f1 4839d1 7212 4889d1 48c1e903 f348a5 89d1 83e107 f3a4 c3
-    488d7416ff 488d7c17ff 4889d1 fd f3a4 fc c3""",
+    """4889f8 4889d1 48c1e92f 752f 4889f9 4829f1 4839d1 7212 4889d1 48c1e903 f348a5 89d1 83e107 f3a4 c3
+    488d7416ff 488d7c17ff 4889d1 fd f3a4 fc c3 480fbae93f 480fbaf13e 8a01""",
     """
     mov rax, rdi
+    mov rcx, rdx
+    shr rcx, 0x2f
+    jne 0x3b
     mov rcx, rdi
     sub rcx, rsi
     cmp rcx, rdx
-    jb 0x20
+    jb 0x29
     mov rcx, rdx
     shr rcx, 3
     rep movsq qword ptr [rdi], qword ptr [rsi]
@@ -93,15 +104,22 @@ _declare(
     rep movsb byte ptr [rdi], byte ptr [rsi]
     cld
     ret
+    bts rcx, 0x3f
+    btr rcx, 0x3e
+    mov al, byte ptr [rcx]
     """,
 )
 
 # void *memset(void *s, int c, size_t n)
 _declare(
     "memset __memset",
-    "57 400fb6c6 48b90101010101010101 480fafc1 4889d1 48c1e903 f348ab 89d1 83e107 f3aa 58 c3",
+    """4889d1 4989f9 48c1e92f 7527 400fb6c6 48b90101010101010101 480fafc1 4889d1 48c1e903 f348ab 89d1 83e107 f3aa
+    4c89c8 c3 480fbae93f 480fbaf13e 8a01""",
     """
-    push rdi
+    mov rcx, rdx
+    mov r9, rdi
+    shr rcx, 0x2f
+    jne 0x33
     movzx eax, sil
     movabs rcx, 0x101010101010101
     imul rax, rcx
@@ -111,8 +129,11 @@ _declare(
     mov ecx, edx
     and ecx, 7
     rep stosb byte ptr [rdi], al
-    pop rax
+    mov rax, r9
     ret
+    bts rcx, 0x3f
+    btr rcx, 0x3e
+    mov al, byte ptr [rcx]
     """,
 )
 

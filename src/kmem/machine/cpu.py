@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from kmem.errors import InternalError
 from kmem.machine import regs as x86
 from kmem.machine import uc
-from kmem.machine.bus import PHYS_BITS, OpenBus
+from kmem.machine.bus import ASIDE, PHYS_BITS, OpenBus
 from kmem.machine.exception import TRAPS, Exceptions
 from kmem.machine.fault import DF, PF, PF_INSTR, UD, AccessFault, Fault, Regs
 from kmem.machine.meter import Meter
@@ -91,9 +91,8 @@ class Cpu:
         self.return_to = return_to
         self.engine = engine = Engine(uc.ARCH_X86, uc.MODE_64, model=uc.CPU_X86_WESTMERE)
         engine.map_ram(0, ram.size, ram.base)
-        above = (1 << PHYS_BITS) - ram.size
-        if above > 0:
-            engine.map_mmio(ram.size, above, self._mmio_read, self._mmio_write)
+        if ram.size < ASIDE:
+            engine.map_mmio(ram.size, ASIDE - ram.size, self._mmio_read, self._mmio_write)
         self.meter = Meter(engine)
         if clock is not None:
             clock.attach(lambda: self.meter.instructions)
@@ -278,6 +277,10 @@ class Cpu:
 
     def _mmio_write(self, _engine: int, offset: int, size: int, value: int) -> None:
         self.guard(lambda: self.bus.write(self.ram.size + offset, size, value), None)
+
+    def map_aside(self, size: int, host: int) -> None:
+        """Give the CPU *size* bytes at the host address *host* as physical memory from ASIDE on, once."""
+        self.engine.map_ram(ASIDE, size, host)
 
     def watch_stores(self, listener: Callable[[int, int], None], ignored: set[int]) -> None:
         """From now on tell *listener* the physical address and size of each store of guest code, unless its page

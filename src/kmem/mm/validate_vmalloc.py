@@ -103,8 +103,8 @@ class Vmap:
     def _walk(self, table: int, level: int, base: int) -> None:
         entries = _TABLE.unpack_from(self.memory.ram.mem, table)
         for index, entry in enumerate(entries):
-            if not entry & PRESENT:
-                continue
+            if not entry & PRESENT or (level and not entry & PSE and entry & FRAME >= self.memory.ram.size):
+                continue  # a table that is not in RAM is of the CPU's own memory, behind it
             addr = base + (index << (12 + 9 * level))
             if level == 3 and addr >> 47:
                 addr |= 0xFFFF << 48

@@ -42,7 +42,26 @@ KUNIT_EXPORTS = """
     kunit_unary_assert_format
 """.split()
 """Functions of KUnit that a test may call."""
-TEST_EXPORTS = (*KUNIT_EXPORTS, "__vmalloc_node")
+ASAN_EXPORTS = (
+    *(f"__asan_{way}{size}_noabort" for way in ("load", "store") for size in (1, 2, 4, 8, 16, "N")),
+    *(f"__asan_set_shadow_{byte:02x}" for byte in (0x00, 0xF1, 0xF2, 0xF3, 0xF5, 0xF8)),
+    *(f"__asan_{name}_globals" for name in ("register", "unregister")),
+    *(f"__asan_{name}_stack_memory" for name in ("poison", "unpoison")),
+    *("__asan_alloca_poison", "__asan_allocas_unpoison", "__asan_handle_no_return"),
+    *("__kasan_check_read", "__kasan_check_write", "kasan_save_enable_multi_shot", "kasan_restore_multi_shot"),
+)
+"""Functions that the compiler lets instrumented code call."""
+INSTRUMENT = (
+    "-fsanitize=kernel-address",
+    "-fasan-shadow-offset=0xdffffc0000000000",
+    *(
+        word
+        for setting in ("instrumentation-with-call-threshold=0", "globals=1", "stack=1", "instrument-allocas=1")
+        for word in ("--param", f"asan-{setting}")
+    ),
+)
+"""Flags for `build` that let the compiler instrument each access, and put gaps between variables."""
+TEST_EXPORTS = (*KUNIT_EXPORTS, *ASAN_EXPORTS, "__vmalloc_node")
 """What a kernel exports only if it was configured for tests."""
 _NOT_INHERITED = frozenset(
     "ARCH CROSS_COMPILE KBUILD_EXTMOD KBUILD_OUTPUT KCFLAGS M MAKEFLAGS MAKELEVEL MFLAGS O V".split()

@@ -88,6 +88,21 @@ def selftests() -> str:
     return f"## The kernel's own tests\n\n{head}\n\n" + "\n".join(lines)
 
 
+def kasan_cases() -> str:
+    """The table of KASAN's own test, from what tests/selftest saw."""
+    path = _PACKAGE.parents[1] / "docs" / "kasan-cases.json"
+    cases = json.loads(path.read_text())
+    lines = [_row("case", "as a `.ko` is", "instrumented (`--check full`)"), _row(*["---"] * 3)]
+    lines += [_row(f"`{name}`", case["plain"], case["instrumented"]) for name, case in cases.items()]
+    head = (
+        "mm/kasan/kasan_test.c of Debian's linux-source-6.1, unmodified, with `--quarantine`: once as any module is "
+        "compiled, so that only the machine sees its accesses, once with the compiler's outline instrumentation, as "
+        "`--check full` builds `.c` input. *found*: KUnit's verdict, and the kinds and lines of the findings. What is "
+        "*skipped* the case itself skips: it is for another mode of KASAN, or for clang. `tests/selftest` runs it."
+    )
+    return f"## KASAN's own test\n\n{head}\n\n" + "\n".join(lines)
+
+
 def text() -> str:
     """The whole page."""
     entries = {name: entry for name, entry in all_exports().items() if not getattr(entry, "private", False)}
@@ -104,7 +119,7 @@ def text() -> str:
         faithful.setdefault(homes[name], []).append(f"`{name}`{' (data)' if isinstance(entries[name], Data) else ''}")
     listed = "\n".join(f"- kapi/{file}.py: {', '.join(names)}" for file, names in sorted(faithful.items()))
     parts.append("### Faithful\n\n" + listed)
-    parts += [facts(), selftests()]
+    parts += [facts(), selftests(), kasan_cases()]
     for title, word in (("What the model itself simplifies", "Simplified"), ("Private layouts", "Private layout")):
         found = "\n".join(f"- {file}: {note}" for file, note in notes(word))
         parts.append(f"## {title}\n\n{found}")

@@ -64,6 +64,9 @@ class Bug(StrEnum):
     USE_AFTER_FREE = "use-after-free"
     GLOBAL_OUT_OF_BOUNDS = "global-out-of-bounds"
     VMALLOC_OUT_OF_BOUNDS = "vmalloc-out-of-bounds"
+    STACK_OUT_OF_BOUNDS = "stack-out-of-bounds"
+    ALLOCA_OUT_OF_BOUNDS = "alloca-out-of-bounds"
+    USE_AFTER_SCOPE = "use-after-scope"
 
 
 _BUGS = {
@@ -91,15 +94,27 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of instrumented code; of one on the stack, the *function* and the *frame* that it is in."""
+
+    name: str
+    address: int
+    size: int
+    function: int = 0
+    frame: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an access was: the kernel's word for it, and the object that it was meant for."""
+    """What an access was: the kernel's word for it, and the object or variable that it was meant for."""
 
     bug: Bug
     object: Object | None
+    variable: Variable | None = None
 
     def distance(self, address: int) -> str:
         """Where *address* lies, seen from the object."""
-        thing = self.object
+        thing = self.object or self.variable
         assert thing is not None
         if address < thing.address:
             return f"{thing.address - address} bytes to the left of"
@@ -108,7 +123,15 @@ class Verdict:
         return f"{address - thing.address} bytes inside of"
 
 
-Mark = tuple[list[Object], dict[int, int], set[int], dict[int, int], dict[int, int]]
+Mark = tuple[
+    list[Object],
+    dict[int, int],
+    set[int],
+    dict[int, int],
+    dict[int, int],
+    dict[int, list[Object]],
+    dict[int, Object],
+]
 
 
 class Memory(Protocol):
@@ -150,6 +173,10 @@ class Kasan:
         """Bytes of each per-cpu variable that was allocated, by its offset."""
         self._large: dict[int, int] = {}
         """Bytes of each allocation that has pages of its own."""
+        self.caches: dict[int, list[Object]] = {}
+        """How often each cache was made: a cache that fits is shared."""
+        self.destroyed: dict[int, Object] = {}
+        """Caches of the module's that are gone, until another one lies there."""
         self.released = 0
         """The object that leaves the quarantine: its free was seen when it happened."""
         self.bad_free: Callable[[str, Event, Object | None], None] = lambda what, event, thing: None
@@ -180,6 +207,33 @@ class Kasan:
             self._percpu_freed(event)
         elif kind == "vfree":
             self._gone(event, self.objects.get(event.ptr))
+        elif kind == "kmem_cache_create":
+            if event.ptr:
+                self._created(event)
+        elif kind == "kmem_cache_destroy":
+            made = self.caches.get(event.ptr)
+            if made:
+                thing = made.pop()
+                self._gone(event, thing)
+                if not made:
+                    self.destroyed[event.ptr] = thing
+
+    def _created(self, event: Event) -> None:
+        self.destroyed.pop(event.ptr, None)
+        if self._mine(event.call_site):
+            made = self.caches.setdefault(event.ptr, [])
+            made.append(Object(event.ptr, event.requested, 0, event.kind, 0, 0, event.call_site, event.task, None))
+
+    def resized(self, address: int, size: int) -> None:
+        """An object got another size where it is."""
+        thing = self.objects.get(address)
+        phys = address - PAGE_OFFSET
+        if thing is None or not thing.live or not 0 <= phys < self.shadow.size:
+            return
+        thing.size = min(size, thing.room)
+        redzone = codes.SLAB_REDZONE if thing.cache else codes.PAGE_REDZONE
+        self.shadow.poison(phys, -(-thing.room // 8) * 8, redzone)
+        self.shadow.unpoison(phys, thing.size)
 
     def _note(self, event: Event, address: int, size: int, room: int) -> None:
         self.objects.pop(address, None)  # what is found later is the newest
@@ -247,6 +301,15 @@ class Kasan:
             start = self._memory.object_of(address)
             if start != address:
                 self.bad_free("invalid-free", event, self.objects.get(start))
+                return
+            around = self.find(address) if not event.cache and self._mine(event.call_site) else None
+            if around is not None and around.live:
+                self.bad_free("invalid-free", event, around)
+                if around.address == address & -PAGE and not around.cache:  # all of its pages are freed
+                    self.shadow.poison(
+                        around.address - PAGE_OFFSET, self._large.pop(around.address, 0), codes.PAGE_FREE
+                    )
+                    self._gone(event, around)
                 return
             if self.shadow.first_bad(phys, 1) >= 0 and self._mine(event.call_site):
                 self.bad_free("invalid-free", event, None)
@@ -401,12 +464,16 @@ class Kasan:
             set(self._known),
             dict(self._large),
             dict(self._percpus),
+            {address: [replace(thing) for thing in made] for address, made in self.caches.items()},
+            dict(self.destroyed),
         )
 
     def rewind(self, mark: Mark) -> None:
         """Memory is as it was at *mark*."""
         self.shadow.rollback()
-        objects, seen, known, large, percpus = mark
+        objects, seen, known, large, percpus, caches, destroyed = mark
+        self.caches = {address: [replace(thing) for thing in made] for address, made in caches.items()}
+        self.destroyed = dict(destroyed)
         self.objects = {thing.address: replace(thing) for thing in objects}
         self._seen, self._known, self._large = dict(seen), set(known), dict(large)
         self._percpus = dict(percpus)

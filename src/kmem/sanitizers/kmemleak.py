@@ -70,6 +70,8 @@ class Kmemleak:
         key = (_SPACE[kind], event.ptr)
         if kind in FREES:
             stack = self._live.get(key)
+            if not stack and kind == "kfree" and not event.cache:  # of whole pages: all of them, wherever it points
+                stack = self._live.get((key[0], event.ptr & -4096))
             if stack:
                 gone = stack.pop()
                 gone.live, gone.freed_at = False, event.call_site
