@@ -10,7 +10,7 @@ from typing import Protocol
 PHYS_BITS = 40
 """Width of a physical address of the emulated CPU; a page table entry with a bit above it is malformed."""
 ASIDE = (1 << PHYS_BITS) - (1 << 30)
-"""From here on lies memory of the CPU's that is not the machine's, if there is any (`kmem.machine.cpu.Cpu.map_aside`)."""
+"""From here on lies memory of the CPU that is not the machine's, if any (`kmem.machine.cpu.Cpu.map_aside`)."""
 
 
 class Bus(Protocol):
