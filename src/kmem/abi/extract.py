@@ -32,7 +32,7 @@ _STRUCTS = """
     kparam_array bug_entry exception_table_entry orc_entry alt_instr
     spinlock raw_spinlock mutex rw_semaphore semaphore completion wait_queue_head wait_queue_entry percpu_ref
     timer_list hrtimer work_struct delayed_work tasklet_struct irqaction notifier_block
-    kobject kref kset kobj_type attribute resource device device_driver bus_type class
+    kobject kref kset kobj_type attribute resource device device_driver device_type bus_type class
     device_private platform_device platform_driver devres devres_node devres_group dma_page scatterlist sg_table
     file_operations file inode cdev miscdevice seq_file xarray idr ida
     subsys_private driver_private klist klist_node class_interface attribute_container transport_class

@@ -49,7 +49,7 @@ def subsys_register(k: Host, kind: str, owner: int, caller: int, more: int = 0) 
     put(k, "subsys_private", private, "drivers_autoprobe", 1)
     for member in ("klist_devices", "klist_drivers"):
         klists.init(k, at(k, "subsys_private", private, member))
-    registry.add(k, kind, private)
+    registry.note(k, kind, private)
     if has(k, kind, "p"):
         put(k, kind, owner, "p", private)
     return private

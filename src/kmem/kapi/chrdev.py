@@ -207,7 +207,8 @@ def cdev_add(k: Host, cdev: int, dev: int, count: int) -> int:
         return -EBUSY
     put(k, "cdev", cdev, "dev", dev)
     put(k, "cdev", cdev, "count", count)
-    registry.add(k, "cdev", cdev)
+    if not registry.add(k, "cdev", cdev):
+        return -ENOMEM
     kobject_get(k, k.mem.u64(at(k, "cdev", cdev, "kobj") + k.layout["kobject"].offset("parent")))
     return 0
 
@@ -317,7 +318,7 @@ def misc_register(k: Host, misc: int) -> Guest:
         if dynamic:
             put(k, "miscdevice", misc, "minor", MISC_DYNAMIC_MINOR)
         return s32(made)
-    registry.add(k, "misc", misc)
+    registry.note(k, "misc", misc)
     return 0
 
 

@@ -140,7 +140,7 @@ def class_interface_register(k: Host, interface: int) -> Guest:
     cls = get(k, "class_interface", interface, "class") if interface else 0
     if not cls:
         return -ENODEV
-    registry.add(k, "class_interface", interface)
+    registry.note(k, "class_interface", interface)
     add = get(k, "class_interface", interface, "add_dev")
     for dev in class_devices(k, cls) if add else []:
         yield Call(add, (dev, interface))

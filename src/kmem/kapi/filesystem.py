@@ -28,7 +28,7 @@ def register_filesystem(k: Host, fs: int) -> int:
     taken = {text(k, get(k, "file_system_type", other, "name")) for other in registry.things(k, "filesystem")}
     if name in taken | BUILT_IN:
         return -EBUSY
-    registry.add(k, "filesystem", fs)
+    registry.note(k, "filesystem", fs)
     return 0
 
 
@@ -54,7 +54,7 @@ def __register_nls(k: Host, nls: int, owner: int) -> int:
     if get(k, "nls_table", nls, "next") or registry.holds(k, "nls", nls):
         return -EBUSY
     put(k, "nls_table", nls, "owner", owner)
-    registry.add(k, "nls", nls)
+    registry.note(k, "nls", nls)
     return 0
 
 

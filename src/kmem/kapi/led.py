@@ -21,7 +21,7 @@ def led_trigger_register(k: Host, trig: int) -> int:
     name = text(k, get(k, "led_trigger", trig, "name"))
     if name in {text(k, get(k, "led_trigger", other, "name")) for other in registry.things(k, "led_trigger")}:
         return -EEXIST
-    registry.add(k, "led_trigger", trig)
+    registry.note(k, "led_trigger", trig)
     return 0
 
 

@@ -33,16 +33,27 @@ def _alloc(k: Host, private: int, name: int, setup: int, txqs: int, rxqs: int) -
         if has(k, "net_device", member) and k.layout["net_device"][member].size == 16:
             lists.init_list_head(k, at(k, "net_device", dev, member))
     put(k, "net_device", dev, "nd_net", net(k))
+    if has(k, "net_device", "pcpu_refcnt"):
+        put(k, "net_device", dev, "pcpu_refcnt", k.mm.alloc_percpu(4, 4))
+        if not get(k, "net_device", dev, "pcpu_refcnt"):
+            k.mm.kfree(dev)
+            return 0
+    put(k, "net_device", dev, "dev_addr", k.mm.kmalloc(32, GFP_KERNEL | __GFP_ZERO, -1, k.caller))
+    if not get(k, "net_device", dev, "dev_addr"):
+        free_netdev(k, dev)
+        return 0
     for member, count in (("tx", txqs), ("rx", rxqs)):
         put(k, "net_device", dev, f"num_{member}_queues", count)
         put(k, "net_device", dev, f"real_num_{member}_queues", count)
-        put(k, "net_device", dev, f"_{member}", k.mm.kmalloc(count * QUEUE_SIZE, GFP_KERNEL | __GFP_ZERO, -1, k.caller))
-    if has(k, "net_device", "pcpu_refcnt"):
-        put(k, "net_device", dev, "pcpu_refcnt", k.mm.alloc_percpu(4, 4))
-    k.mem.write(at(k, "net_device", dev, "name"), k.mem.cstr(name)[:15] + b"\0")
-    put(k, "net_device", dev, "dev_addr", k.mm.kmalloc(32, GFP_KERNEL | __GFP_ZERO, -1, k.caller))
     if setup:
         yield Call(setup, (dev,))
+    for member, count in (("_tx", txqs), ("_rx", rxqs)):
+        queues = k.mm.kmalloc(count * QUEUE_SIZE, GFP_KERNEL | __GFP_ZERO, -1, k.caller)
+        put(k, "net_device", dev, member, queues)
+        if not queues:
+            free_netdev(k, dev)
+            return 0
+    k.mem.write(at(k, "net_device", dev, "name"), k.mem.cstr(name)[:15] + b"\0")
     return dev
 
 
@@ -94,12 +105,26 @@ def _register(k: Host, dev: int) -> Guest:
     error = s32((yield Call(init, (dev,)))) if init else 0
     if error:
         return error if error < 0 else -5
+    if not registry.add(k, "netdev", dev):
+        yield from _uninit(k, dev)
+        return -ENOMEM
     counter = k.address_of("netdev_index")
     k.mem.set_u32(counter, max(k.mem.u32(counter), 1) + 1)
     put(k, "net_device", dev, "ifindex", k.mem.u32(counter))
     put(k, "net_device", dev, "reg_state", REGISTERED)
-    registry.add(k, "netdev", dev)
     lists.add_tail(k, at(k, "net_device", dev, "dev_list"), at(k, "net", net(k), "dev_base_head"))
+    return 0
+
+
+def _uninit(k: Host, dev: int) -> Guest:
+    """The driver's own undoing."""
+    ops = get(k, "net_device", dev, "netdev_ops")
+    uninit = k.mem.u64(ops + NDO_UNINIT) if ops else 0
+    if uninit:
+        yield Call(uninit, (dev,))
+    destructor = get(k, "net_device", dev, "priv_destructor")
+    if destructor:
+        yield Call(destructor, (dev,))
     return 0
 
 
@@ -107,14 +132,8 @@ def _unregister(k: Host, dev: int) -> Guest:
     if not registry.remove(k, "netdev", dev):
         return 0
     lists.del_init(k, at(k, "net_device", dev, "dev_list"))
-    ops = get(k, "net_device", dev, "netdev_ops")
-    uninit = k.mem.u64(ops + NDO_UNINIT) if ops else 0
-    if uninit:
-        yield Call(uninit, (dev,))
     put(k, "net_device", dev, "reg_state", UNREGISTERED)
-    destructor = get(k, "net_device", dev, "priv_destructor")
-    if destructor:
-        yield Call(destructor, (dev,))
+    yield from _uninit(k, dev)
     if get(k, "net_device", dev, "needs_free_netdev") & 1:
         free_netdev(k, dev)
     return 0

@@ -109,7 +109,7 @@ def _register(k: Host, kind: str, ops: int) -> Guest:
     if error:
         _free(k, ops)
         return error
-    registry.add(k, kind, ops)
+    registry.note(k, kind, ops)
     return 0
 
 
@@ -187,7 +187,7 @@ def tcf_register_action(k: Host, act: int, ops: int) -> Guest:
         return -EEXIST
     error: int = yield from _register(k, "pernet_subsys", ops)
     if not error:
-        registry.add(k, "tcf_action", act)
+        registry.note(k, "tcf_action", act)
     return error
 
 

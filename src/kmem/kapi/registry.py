@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
+from kmem.abi.gfp import __GFP_NOFAIL, __GFP_ZERO, GFP_KERNEL
 from kmem.kapi.errno import ENOMEM, err_ptr, is_err
 from kmem.kapi.export import data, family, simplified
 from kmem.kapi.host import Host
@@ -32,10 +32,15 @@ FORGOTTEN = simplified("it is forgotten that the object was registered")
 data("kmem_registry", 8, doc="The newest registration. The model's own.", private=True)
 
 
-def add(k: Host, kind: str, thing: int) -> bool:
-    """Remember *thing*; False without memory."""
+def note(k: Host, kind: str, thing: int) -> None:
+    """Remember *thing*, for which a kernel needs no memory: an injected fault does not meet it."""
+    add(k, kind, thing, __GFP_NOFAIL)
+
+
+def add(k: Host, kind: str, thing: int, more: int = 0) -> bool:
+    """Remember *thing*; False without memory. *more* are further GFP flags."""
     head = k.address_of("kmem_registry")
-    node = k.mm.kmalloc(NODE_SIZE, GFP_KERNEL, -1, head)  # the kernel's own: no module has to free it
+    node = k.mm.kmalloc(NODE_SIZE, GFP_KERNEL | more, -1, head)  # the kernel's own: no module has to free it
     if node:
         values = (k.mem.u64(head), crc32(kind.encode()), thing, k.caller, k.owner_of(k.caller))
         for number, value in enumerate(values):

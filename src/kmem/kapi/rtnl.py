@@ -91,7 +91,7 @@ def proto_register(k: Host, prot: int, alloc_slab: int) -> int:
         if not slab:
             return -ENOBUFS
         put(k, "proto", prot, "slab", slab)
-    registry.add(k, "proto", prot)
+    registry.note(k, "proto", prot)
     return 0
 
 
@@ -128,7 +128,7 @@ def sock_register(k: Host, ops: int) -> int:
         return -ENOBUFS
     if number in BUILT_IN_FAMILIES or number in _families(k):
         return -EEXIST
-    registry.add(k, "sock", ops)
+    registry.note(k, "sock", ops)
     k.log.printk(f"\x016NET: Registered {FAMILIES.get(number, f'PF_{number}')} protocol family\n")
     return 0
 
@@ -178,7 +178,7 @@ def genl_register_family(k: Host, genl: int) -> int:
     k.mem.set_u32(counter, number + 1)
     put(k, "genl_family", genl, "id", number)
     put(k, "genl_family", genl, "mcgrp_offset", _groups(k, genl, number))
-    registry.add(k, "genl", genl)
+    registry.note(k, "genl", genl)
     return 0
 
 

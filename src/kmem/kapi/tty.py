@@ -85,7 +85,7 @@ def tty_register_driver(k: Host, driver: int) -> int:
             put(k, "tty_driver", driver, "minor_start", dev & 0xFFFFF)
     if error:
         return error
-    registry.add(k, "tty_driver", driver)
+    registry.note(k, "tty_driver", driver)
     put(k, "tty_driver", driver, "flags", get(k, "tty_driver", driver, "flags") | INSTALLED)
     return 0
 
