@@ -122,7 +122,7 @@ def release(name: str) -> Release:
         name=name,
         **raw["names"],
         addresses=AddressMap(**raw["addresses"]),
-        constants=_read_only(raw["constants"]),
+        constants=_read_only(_page_blocks(raw["constants"])),
         config=config,
         configs=MappingProxyType(configs),
         zones=tuple(raw["mm"]["zones"]),
@@ -134,6 +134,18 @@ def release(name: str) -> Release:
         features=frozenset(raw["mm"]["features"]),
         places=_read_only({name: tuple(where) for name, where in raw.get("places", {}).items()}),
     )
+
+
+PAGEBLOCK_ORDER = "KMEM_PAGEBLOCK_ORDER"
+"""A variable of the environment: the order of page blocks of a kernel that was built with another one."""
+
+
+def _page_blocks(constants: dict[str, Any]) -> dict[str, Any]:
+    """The constants with the order of page blocks that the environment asks for."""
+    order = os.environ.get(PAGEBLOCK_ORDER, "")
+    if not order.isdecimal() or not 4 <= int(order) <= 10:
+        return constants
+    return {**constants, "pageblock_order": int(order), "pageblock_nr_pages": 1 << int(order)}
 
 
 def _read_only(table: dict[str, Any]) -> Mapping[str, Any]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 from pathlib import Path
 
+from kmem.abi.release import PAGEBLOCK_ORDER
 from kmem.commands import options
 from kmem.errors import UsageError
-
-SETTINGS = (
-    *("slub_max_order", "slub_min_order", "slub_min_objects", "min_free_kbytes", "watermark_scale_factor"),
-    *("cpus", "ram", "slub_cpu_partial"),
-)
-"""What ``--set`` takes."""
+from kmem.trace import settings
 
 
 def seconds(text: str) -> int:
@@ -27,15 +25,15 @@ def seconds(text: str) -> int:
     return int(value * 1e9)
 
 
-def setting(text: str) -> tuple[str, list[int]]:
+def setting(text: str) -> tuple[str, list[int | str]]:
     """``NAME=VALUE,VALUE``."""
     name, equals, values = text.partition("=")
-    if not equals or name not in SETTINGS:
-        raise argparse.ArgumentTypeError(f"{text!r}: --set takes NAME=VALUE of {', '.join(SETTINGS)}")
+    if not equals or name not in settings.NAMES:
+        raise argparse.ArgumentTypeError(f"{text!r}: --set takes NAME=VALUE of {', '.join(settings.NAMES)}")
     try:
-        return name, [options.size(value) for value in values.split(",")]
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"{text!r}: values are whole numbers") from None
+        return name, [settings.value(name, value) for value in values.split(",")]
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(f"{error} {error.remedy}") from None
 
 
 def add_setting(parser: argparse._ActionsContainer, help: str) -> None:
@@ -76,10 +74,14 @@ def main(words: list[str]) -> int:
     from kmem.trace.replay import replay
     from kmem.trace.result import Options
 
+    blocks = dict(args.set).get("pageblock_order")
+    if blocks and os.environ.get(PAGEBLOCK_ORDER) != str(blocks[0]):  # compiled code has it: a process of its own
+        env = {**os.environ, PAGEBLOCK_ORDER: str(blocks[0])}
+        return subprocess.run([sys.executable, "-m", "kmem", "replay", *words], env=env, check=False).returncode
     recording = open_trace(Path(args.file))
     if args.save:
         save(recording, Path(args.save))
-    chosen = {}
+    chosen: dict[str, int | str] = {}
     for name, values in args.set:
         if len(values) != 1:
             raise UsageError(f"--set {name} has several values", remedy="kmem sweep tries several.")

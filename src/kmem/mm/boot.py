@@ -25,7 +25,7 @@ from kmem.mm.binding import Core
 from kmem.mm.boot_resource import e820_reserve_resources
 from kmem.mm.config import BootConfig
 from kmem.mm.mm_types import KDATA_ADDRESS, KMALLOC_SLOTS, MAX_NODES, kdata, kmem_cache, pglist_data, vmap_area
-from kmem.mm.mmzone import MAX_ORDER, PAGES_PER_SECTION, ZONE_NORMAL
+from kmem.mm.mmzone import MAX_ORDER, PAGEBLOCK_ORDER, PAGES_PER_SECTION, ZONE_NORMAL
 from kmem.mm.nodes import (
     LOCAL_DISTANCE,
     REMOTE_DISTANCE,
@@ -188,7 +188,7 @@ class MemoryBoot:
         self.mem_map_size = -(-size // PMD) * PMD
         self.mem_map = self.memblock.alloc(self.mem_map_size, PMD)
         self.ram.place_mem_map(self.mem_map, self.mem_map_size)
-        blocks = self.ram.size // PMD + 16
+        blocks = (self.ram.size >> (12 + PAGEBLOCK_ORDER)) + 16
         self.view.kdata.pageblock_flags = s64(PAGE_OFFSET + self.memblock.alloc(blocks))
 
     def _table(self, addr: int, level: int) -> int:

@@ -54,4 +54,5 @@ KMALLOC_ALIASES = _types.get("KMALLOC_NO_OBJ_EXT", _types["NR_KMALLOC_TYPES"])
 NR_KMALLOC_TYPES = _types["NR_KMALLOC_TYPES"]
 PAGE_FLAG = enums(MODEL)["pageflags"]
 NODE_STAT = enums(MODEL)["node_stat_item"]
+BLOCK_ORDER: int = _release.constants["pageblock_order"]
 PERCPU_STATIC = _release.constants["PERCPU_STATIC"]

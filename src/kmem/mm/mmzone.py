@@ -19,13 +19,13 @@ from kmem.abi.address import (
 )
 from kmem.lib.cstruct import s64
 from kmem.lib.jit import address, always_inline, jit, load32, load64, lshr, ptr, root, shl, store64, ult
-from kmem.mm.features import FOLIO_ORDER, NODE_STAT, PAGE_FLAG, PAGE_TYPE_BYTE
+from kmem.mm.features import BLOCK_ORDER, FOLIO_ORDER, NODE_STAT, PAGE_FLAG, PAGE_TYPE_BYTE
 from kmem.mm.mm_types import KDATA, MAX_NODES, PRIVATE_AT, kdata, page, private
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
 MAX_ORDER = 11
 """The number of orders (NR_PAGE_ORDERS where MAX_PAGE_ORDER is inclusive): the largest block is order 10, 4 MiB."""
-PAGEBLOCK_ORDER = 9
+PAGEBLOCK_ORDER = BLOCK_ORDER
 PAGEBLOCK_NR_PAGES = 1 << PAGEBLOCK_ORDER
 PAGE_ALLOC_COSTLY_ORDER = 3
 PAGES_PER_SECTION = 1 << 15

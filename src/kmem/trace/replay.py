@@ -9,13 +9,16 @@ from kmem.errors import UsageError
 from kmem.kernel import Kernel, boot
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import kmem_cache
+from kmem.mm.vm_events import EV_SLAB_DISCARD, EV_SLAB_NEW
 from kmem.trace import first as f
 from kmem.trace import replay_core as r
 from kmem.trace.before import First, Population, Slots, populate
 from kmem.trace.engine import Table, model
 from kmem.trace.result import CacheResult, Options, Result, Sample, WhoResult
 from kmem.trace.schema import Array, Recording
+from kmem.trace.settings import boot_options
 from kmem.trace.state import CacheState, caches_of, memory_kib, parse_buddyinfo
+from kmem.trace.whatif import WhatIf
 
 SITES, TASKS = 1 << 14, 1 << 14
 SAMPLES = 60
@@ -38,6 +41,7 @@ COUNTS = {
     "unknown_pages": r.UNKNOWN_PAGES,
     "page_failures": r.PAGE_FAILED,
     "repeated_pages": r.REPEATED_PAGES,
+    "mapped_pages": r.MAPPED_PAGES,
 }
 
 
@@ -54,6 +58,7 @@ class Replay:
         first.read(self._recording)
         self._first = first
         self._boot()
+        self._what_if = WhatIf(self._options.chosen, first.caches, self._recording)
         self._prepare()
         slots = first.earlier()
         self._freed = (first.freed_pages().astype(np.uint64) << np.uint64(12)) + np.uint64(first.offset)
@@ -62,10 +67,13 @@ class Replay:
         self._drain()
         result = self._result()
         result.free_before = self._free()
+        work = self.mm.view.kdata.vm_events
+        made, freed = int(work[EV_SLAB_NEW]), int(work[EV_SLAB_DISCARD])
         before = [self._slabs(number) for number in range(len(first.caches.states))]
         self._play(result)
         self._silent()
         self._finish(result, before)
+        result.counts["slabs_made_before"], result.counts["slabs_freed_before"] = made, freed
         return result
 
     def _boot(self) -> None:
@@ -74,7 +82,7 @@ class Replay:
         self.cpus = options.cpus or max(info.cpus, 1)
         ram = options.ram or max(memory_kib(info.before.get("meminfo", "")) << 10, 1 << 30)
         self.ram = min(max(-(-ram // (2 << 20)) * (2 << 20), SMALLEST), LARGEST)
-        settings = {"slab_nomerge": True, **dict(options.settings)}
+        settings = {"slab_nomerge": bool(options.chosen.get("nomerge", 1)), **boot_options(options.chosen)}
         self.kernel: Kernel = boot(self.release, self.ram, self.cpus, config="plain", **settings)
         self.mm = self.kernel.mm
 
@@ -99,6 +107,8 @@ class Replay:
         s[r.SITE_ROOM], s[r.TASK_ROOM] = SITES, TASKS
         s[r.SITE_ROWS], s[r.TASK_ROWS] = self._site_rows.ctypes.data, self._task_rows.ctypes.data
         s[r.LIFETIMES], s[r.FIRST] = self._lifetimes.ctypes.data, self._first.state.ctypes.data
+        self._what_if.tell(s)
+        self._first_of: dict[int, int] = {}
         s[r.REUSES] = self._reuses.ctypes.data
         s[r.FROM] = self._first.begin + self._options.begin
         s[r.TO] = self._first.begin + self._options.end if self._options.end else -1
@@ -114,6 +124,9 @@ class Replay:
 
     def _create(self, number: int, state: CacheState, slots: Slots) -> None:
         """The cache in the model, with the objects that it had."""
+        if number == self._what_if.row:
+            self._rows[number, r.K_SIZE], self._rows[number, r.K_PER_SLAB] = state.size, 1
+            return
         flags = slab_flags(self.release).SLAB_RECLAIM_ACCOUNT if state.reclaimable or "-rcl-" in state.name else 0
         made = self.mm.kmem_cache_create(state.name, state.size, 8, flags)
         if not made:
@@ -122,6 +135,8 @@ class Replay:
                 remedy="Replay it on another --release.",
             )
         s = self.mm.view.ptr(kmem_cache, made)
+        self._first_of.setdefault(made, number)
+        s.min_partial = self._options.chosen.get("min_partial", int(s.min_partial))
         order, per_slab = int(s.oo.x) >> 16, int(s.oo.x) & 0xFFFF
         row = self._rows[number]
         row[r.K_MODEL] = np.uint64(made).astype(np.int64)
@@ -149,6 +164,7 @@ class Replay:
         self._objects.used, self._blocks.used = int(self.state[r.OBJECT_USED]), int(self.state[r.BLOCK_USED])
         row[r.K_LIVE] = np.count_nonzero(there.lives)
         row[r.K_PEAK] = row[r.K_LIVE]
+        row[r.K_BYTES] = row[r.K_LIVE] * state.size
         self._free_slots(made, state, objects.reshape(there.lives.shape), there)
 
     def _free_slots(self, cache: int, state: CacheState, objects: Array, there: Population) -> None:
@@ -178,7 +194,9 @@ class Replay:
         self.mm.core.k_drain_all_pages()
 
     def _slabs(self, number: int) -> int:
-        """How many slabs the model's cache has."""
+        """How many slabs the model's cache has; 0 for one that is merged into another."""
+        if self._first_of.get(u64(int(self._rows[number, r.K_MODEL]))) != number:
+            return 0
         s = self.mm.view.ptr(kmem_cache, u64(int(self._rows[number, r.K_MODEL])))
         return int(s.node[0].nr_slabs)
 
@@ -229,7 +247,8 @@ class Replay:
         free = np.zeros(11, np.int64)
         for counts in self._free().values():
             free[: len(counts)] += counts[:11]
-        pages = sum(self._slabs(n) << int(self._rows[n, r.K_ORDER]) for n in range(len(self._rows) - 1))
+        pages = sum(self._slabs(n) << self._model_order(n) for n in range(len(self._rows) - 1))
+        pages += int(self.state[r.MAPPED_PAGES])
         return Sample(time, free.tolist(), pages)
 
     def _finish(self, result: Result, before: list[int]) -> None:
@@ -261,6 +280,7 @@ class Replay:
                     self._slabs(number),
                     row[r.K_CAME],
                     row[r.K_WENT],
+                    row[r.K_BYTES],
                     state.slabs if end else -1,
                     end.slabs if end else -1,
                 )
@@ -274,6 +294,8 @@ class Replay:
             into.update({zone: free for (_, zone), free in parse_buddyinfo(when.get("buddyinfo", "")).items()})
 
     def _model_order(self, number: int) -> int:
+        if number == self._what_if.row:
+            return 0
         return int(self.mm.view.ptr(kmem_cache, u64(int(self._rows[number, r.K_MODEL]))).oo.x) >> 16
 
 

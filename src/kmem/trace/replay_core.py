@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from kmem.lib.host import get8, get16, get32, get64, put64
-from kmem.lib.jit import always_inline, entry, fls64, jit, noinline, ptr, ult
+from kmem.lib.jit import always_inline, entry, fls64, jit, load64, noinline, ptr, store64, ult
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE
 from kmem.mm.mm_types import kmem_cache
-from kmem.mm.mmzone import kernel, page_to_pfn, pfn_to_page, priv
+from kmem.mm.mmzone import kernel, page_to_pfn, page_to_virt, pfn_to_page, priv, virt_to_page
 from kmem.mm.page_alloc import alloc_pages_node
 from kmem.mm.page_exact import split_page
 from kmem.mm.page_free import free_pages
 from kmem.mm.slub import flush_all, slab_alloc_node, slab_free
 from kmem.mm.slub_freelist import virt_to_slab
-from kmem.trace.first import cache_of_event, cache_of_slot
+from kmem.trace.first import CLASSES, LARGEST, WIDTH, cache_of_event, cache_of_slot, kmalloc_class
 from kmem.trace.scan import (
     C_ALLOCATED,
     C_CPU,
@@ -40,28 +40,31 @@ from kmem.trace.table import remove, seek
 COLUMNS, N, OBJECTS, OBJECT_MASK, OBJECT_USED, BLOCKS, BLOCK_MASK, BLOCK_USED = range(8)
 CACHES, CACHE_OF, CLASS_OF, PAGE_OFFSET, SITES, SITE_MASK, SITE_USED, SITE_ROOM = range(8, 16)
 TASKS, TASK_MASK, TASK_USED, TASK_ROOM, LIFETIMES, FROM, TO, CPUS = range(16, 24)
-TASK_ROWS, SITE_ROWS, FIRST, REUSES = range(24, 28)
+TASK_ROWS, SITE_ROWS, FIRST, REUSES, CLASS_ROWS, SITE_CACHES, SITE_CACHE_MASK, MAPPED_ABOVE = range(24, 32)
+"""The last are of what-ifs: the cache of a requested size, of a call site; the size above which pages are mapped."""
 # Counts.
 (EVENTS, UNKNOWN_FREES, NULL_FREES, UNKNOWN_CACHES, FAILED, INFERRED_REUSE, INFERRED_PAGE, PAGES_TO_SLAB) = range(
     32, 40
 )
-LARGE, UNKNOWN_PAGES, PAGE_FAILED, REPEATED_PAGES, PAGES_LIVE, INFERRED_SILENT = range(40, 46)
+LARGE, UNKNOWN_PAGES, PAGE_FAILED, REPEATED_PAGES, PAGES_LIVE, INFERRED_SILENT, MAPPED_PAGES, MAPPED_ROW = range(40, 48)
 STATE_WORDS = 64
 
 # An object: its recorded address, the model's, cache and CPU, site and task, time, requested and allocated bytes.
 O_KEY, O_OBJECT, O_CACHE, O_WHO, O_TIME, O_REQUESTED, O_ALLOCATED, O_MORE = range(8)
 OBJECT_WIDTH = 64
-COUNTED = 1
+COUNTED, MAPPED = 1, 2
+"""What an object may be: counted, as allocated in the part of the trace that is asked for; single pages, mapped."""
 # A block of pages: its recorded page frame plus 1; the model's; order and what it is; site and task.
 B_KEY, B_PFN, B_WHAT, B_WHO = range(4)
 BLOCK_WIDTH = 32
-PLAIN, SLAB, SPLIT = 1, 2, 3
+PLAIN, SLAB, SPLIT, CHAIN = 1, 2, 3, 4
+"""A block is a whole, a slab, a part of a block that was freed in parts, or single pages in its stead."""
 
 # A cache: what it is, then counts.
 (K_MODEL, K_SIZE, K_ORDER, K_PER_SLAB, K_ALLOCS, K_FREES, K_INFERRED, K_UNKNOWN) = range(8)
 (K_LIVE, K_PEAK, K_REQUESTED, K_CROSS, K_LIFE, K_FAILED, K_LIFETIMES, K_TOTAL) = range(8, 16)
-K_CAME, K_WENT = 16, 17
-CACHE_WORDS = 18
+K_CAME, K_WENT, K_BYTES = 16, 17, 18
+CACHE_WORDS = 20
 # A call site or a task: counts.
 (W_ALLOCS, W_FREES, W_LIVE, W_BYTES, W_REQUESTED, W_TOTAL, W_ASKED, W_CROSS) = range(8)
 (W_LIFE, W_PEAK, W_CACHE, W_Q1, W_Q2, W_Q3, W_LIFETIMES, W_KEY) = range(8, 16)
@@ -74,6 +77,8 @@ SLAB_GFP = 0x800 | 0x2000 | 0x10000
 """``__GFP_KSWAPD_RECLAIM | __GFP_NOWARN | __GFP_NORETRY``: what the recorded kernel reclaimed is in the trace."""
 PLACEMENT = 0x1F
 """The bits of a gfp mask that say from where: zone and mobility, the same in all releases."""
+HIGHMEM = 0x2
+"""``__GFP_HIGHMEM``, which what is mapped may come from."""
 BLOCK_ORDER = 10
 
 
@@ -162,7 +167,10 @@ def free_object(k: Any, state: int, e: int, time: int, cpu: int, inferred: bool)
     obj = get64(e + 8 * O_OBJECT)
     where = get64(e + 8 * O_CACHE)
     row = at(state, CACHES) + 8 * CACHE_WORDS * (where & 0xFFFF)
-    if obj:
+    put(row, K_BYTES, at(row, K_BYTES) - get64(e + 8 * O_REQUESTED))
+    if get64(e + 8 * O_MORE) & MAPPED:
+        put(state, MAPPED_PAGES, at(state, MAPPED_PAGES) - free_chain(k, obj))
+    elif obj:
         sl = virt_to_slab(k, obj)
         slab_free(k, sl.slab_cache, sl, obj, obj, 1)
     if get64(e + 8 * O_MORE) & COUNTED:
@@ -199,6 +207,7 @@ def put_object(state: int, recorded: int, obj: int, c: int, cpu: int) -> int:
     put64(e + 8 * O_OBJECT, obj)
     put64(e + 8 * O_CACHE, c | cpu << 16)
     put64(e + 8 * O_MORE, 0)
+    put64(e + 8 * O_REQUESTED, at(at(state, CACHES) + 8 * CACHE_WORDS * c, K_SIZE))
     put(state, OBJECT_USED, at(state, OBJECT_USED) + 1)
     row = at(state, CACHES) + 8 * CACHE_WORDS * c
     live = at(row, K_LIVE) + 1
@@ -220,6 +229,33 @@ def free_slab_pages(k: Any, state: int, pfn: int, order: int, c: int, time: int,
         if get64(e):
             free_object(k, state, e, time, cpu, True)
             put(state, INFERRED_PAGE, at(state, INFERRED_PAGE) + 1)
+
+
+@noinline
+def free_chain(k: Any, first: int) -> int:
+    """Give single pages back, each of which says where the next is; how many."""
+    count = 0
+    while first:
+        following = load64(k, first)
+        free_pages(k, virt_to_page(k, first), 0)
+        first = following
+        count += 1
+    return count
+
+
+@noinline
+def alloc_chain(k: Any, count: int) -> int:
+    """The first of *count* single pages, each of which says where the next is; 0 if there are not as many."""
+    first = 0
+    for _ in range(count):
+        p = alloc_pages_node(k, SLAB_GFP | HIGHMEM, 0, -1)
+        if not p:
+            free_chain(k, first)
+            return 0
+        here = page_to_virt(p)
+        store64(k, here, first)
+        first = here
+    return first
 
 
 @always_inline
@@ -247,10 +283,12 @@ def put_block(state: int, pfn: int, model: int, order: int, what: int, c: int, p
     put64(e + 8 * B_WHO, pair)
 
 
-@jit
-def free_model_pages(k: Any, model: int, order: int, split: bool) -> None:
+@noinline
+def free_model_pages(k: Any, state: int, model: int, order: int, what: int) -> None:
     """Give a block of the model back; page by page if it was split."""
-    if split:
+    if what == CHAIN:
+        put(state, MAPPED_PAGES, at(state, MAPPED_PAGES) - free_chain(k, page_to_virt(pfn_to_page(k, model))))
+    elif what == SPLIT:
         for i in range(1 << order):
             free_pages(k, pfn_to_page(k, model + i), 0)
     else:
@@ -274,7 +312,7 @@ def slab_page(k: Any, state: int, recorded: int, c: int) -> None:
                 put64(e + 8 * B_WHAT, order | SLAB << 8 | c << 16)
             return
         if get64(e + 8 * B_PFN) >= 0:
-            free_model_pages(k, get64(e + 8 * B_PFN), word & 0xFF, what == SPLIT)
+            free_model_pages(k, state, get64(e + 8 * B_PFN), word & 0xFF, what)
             put(state, PAGES_LIVE, at(state, PAGES_LIVE) - (1 << (word & 0xFF)))
         put(state, PAGES_TO_SLAB, at(state, PAGES_TO_SLAB) + 1)
         put(row, K_CAME, at(row, K_CAME) + 1)
@@ -293,7 +331,7 @@ def split_until(k: Any, state: int, pfn: int, order: int) -> int:
         head = pfn & ~((1 << above) - 1)
         e = block(state, head)
         word = get64(e + 8 * B_WHAT)
-        if get64(e) == 0 or word & 0xFF < above or (word >> 8 & 0xFF) == SLAB:
+        if get64(e) == 0 or word & 0xFF < above or (word >> 8 & 0xFF) in (SLAB, CHAIN):
             continue
         model, pair, size = get64(e + 8 * B_PFN), get64(e + 8 * B_WHO), word & 0xFF
         if (word >> 8 & 0xFF) == PLAIN and model >= 0:
@@ -353,8 +391,49 @@ def release(k: Any, state: int, e: int, pfn: int, time: int, cpu: int) -> None:
     if what == SLAB:
         free_slab_pages(k, state, pfn, order, c, time, cpu)
     elif model >= 0:
-        free_model_pages(k, model, order, what == SPLIT)
+        free_model_pages(k, state, model, order, what)
         put(state, PAGES_LIVE, at(state, PAGES_LIVE) - (1 << order))
+
+
+@always_inline
+def redirected(state: int, site: int, gfp: int, requested: int, c: int) -> int:
+    """The number of the cache that *requested* bytes are taken from, where the recorded kernel took them from *c*."""
+    above = at(state, MAPPED_ABOVE)
+    if above and ult(above, requested):
+        return at(state, MAPPED_ROW)
+    if at(state, SITE_CACHES):
+        e = seek(at(state, SITE_CACHES), at(state, SITE_CACHE_MASK), WIDTH, site + 1)
+        if get64(e):
+            return get64(e + 8) - 1
+    if at(state, CLASS_ROWS) and requested <= LARGEST:
+        kind = kmalloc_class(8, gfp) // CLASSES
+        n = get16(at(state, CLASS_ROWS) + 2 * (kind * (LARGEST // 8 + 1) + ((requested + 7) >> 3)))
+        if n:
+            return n - 1
+    return c
+
+
+@noinline
+def map_block(k: Any, state: int, recorded: int, requested: int) -> None:
+    """What was allocated as a block of pages becomes single pages, if pages are mapped above a size."""
+    above = at(state, MAPPED_ABOVE)
+    if above == 0 or not ult(above, requested):
+        return
+    e = block(state, (recorded - at(state, PAGE_OFFSET)) >> 12)
+    word, model = get64(e + 8 * B_WHAT), get64(e + 8 * B_PFN)
+    if get64(e) == 0 or word >> 8 & 0xFF != PLAIN or model < 0:
+        return
+    order = word & 0xFF
+    free_model_pages(k, state, model, order, PLAIN)
+    put(state, PAGES_LIVE, at(state, PAGES_LIVE) - (1 << order))
+    count = min((requested + 4095) >> 12, 1 << order)
+    first = alloc_chain(k, count)
+    if first == 0:
+        put(state, PAGE_FAILED, at(state, PAGE_FAILED) + 1)
+    else:
+        put(state, MAPPED_PAGES, at(state, MAPPED_PAGES) + count)
+    put64(e + 8 * B_PFN, page_to_pfn(virt_to_page(k, first)) if first else -1)
+    put64(e + 8 * B_WHAT, order | CHAIN << 8)
 
 
 @jit
@@ -367,6 +446,8 @@ def alloc_event(k: Any, state: int, columns: int, i: int, kind: int, time: int, 
     known = cache_of_event(columns, i, kind, at(state, CACHE_OF), at(state, CLASS_OF))
     if known == 0 and kind != KMALLOC:
         known = cache_of_slot(at(state, FIRST), recorded, get64(at(columns, C_SITE) + 8 * i))
+    if known == 0 and kind == KMALLOC:
+        map_block(k, state, recorded, get64(at(columns, C_REQUESTED) + 8 * i))
     if known == 0:
         large = kind == KMALLOC
         put(state, LARGE if large else UNKNOWN_CACHES, at(state, LARGE if large else UNKNOWN_CACHES) + 1)
@@ -381,21 +462,32 @@ def alloc_event(k: Any, state: int, columns: int, i: int, kind: int, time: int, 
         free_object(k, state, e, time, cpu, True)
         put(state, INFERRED_REUSE, at(state, INFERRED_REUSE) + 1)
     slab_page(k, state, recorded, c)
-    row = at(state, CACHES) + 8 * CACHE_WORDS * c
     requested, allocated = get64(at(columns, C_REQUESTED) + 8 * i), get64(at(columns, C_ALLOCATED) + 8 * i)
-    s = ptr(kmem_cache, at(row, K_MODEL), k)
-    obj = slab_alloc_node(k, s, SLAB_GFP, -1, requested)
+    more = 0
+    if kind == KMALLOC:
+        c = redirected(state, get64(at(columns, C_SITE) + 8 * i), get32(at(columns, C_GFP) + 4 * i), requested, c)
+        known = c + 1
+        more = MAPPED if c == at(state, MAPPED_ROW) else 0
+    row = at(state, CACHES) + 8 * CACHE_WORDS * c
+    if more:
+        obj = alloc_chain(k, (requested + 4095) >> 12)
+        put(state, MAPPED_PAGES, at(state, MAPPED_PAGES) + ((requested + 4095) >> 12 if obj else 0))
+    else:
+        obj = slab_alloc_node(k, ptr(kmem_cache, at(row, K_MODEL), k), SLAB_GFP, -1, requested)
     if obj == 0:
         put(row, K_FAILED, at(row, K_FAILED) + 1)
+        more = 0
     e = put_object(state, recorded, obj, c, cpu)
+    put(row, K_BYTES, at(row, K_BYTES) + requested)
+    put64(e + 8 * O_REQUESTED, requested)
+    put64(e + 8 * O_MORE, more)
     put64(e + 8 * O_TIME, time)
     if ult(time, at(state, FROM)) or ult(at(state, TO), time):
         return
     pair = who_pair(state, columns, i)
     put64(e + 8 * O_WHO, pair)
-    put64(e + 8 * O_REQUESTED, requested)
     put64(e + 8 * O_ALLOCATED, allocated)
-    put64(e + 8 * O_MORE, COUNTED)
+    put64(e + 8 * O_MORE, COUNTED | more)
     put(row, K_ALLOCS, at(row, K_ALLOCS) + 1)
     put(row, K_REQUESTED, at(row, K_REQUESTED) + requested)
     put(row, K_TOTAL, at(row, K_TOTAL) + requested)

@@ -10,7 +10,7 @@ from kmem.trace.schema import Info
 
 @dataclass(frozen=True)
 class Options:
-    """How to replay. *settings* are boot options of the model (``slub_max_order`` …); 0 cpus or ram: as recorded."""
+    """How to replay. *settings* are what is not as it was recorded; 0 cpus or ram: as recorded."""
 
     release: str = ""
     cpus: int = 0
@@ -20,19 +20,20 @@ class Options:
     settings: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
-    def of(cls, chosen: dict[str, int], release: str = "", begin: int = 0, end: int = 0) -> Options:
-        """Options from settings by name, ``cpus`` and ``ram`` among them."""
-        rest = {name: value for name, value in chosen.items() if name not in ("cpus", "ram")}
-        if "slub_cpu_partial" in rest:
-            rest["slub_cpu_partial"] = bool(rest["slub_cpu_partial"])
-        settings = tuple(sorted(rest.items()))
-        return cls(release, chosen.get("cpus", 0), chosen.get("ram", 0), begin, end, settings)
+    def of(cls, chosen: dict[str, Any], release: str = "", begin: int = 0, end: int = 0) -> Options:
+        """Options from settings by name (`kmem.trace.settings`)."""
+        return cls(release, chosen.get("cpus", 0), chosen.get("ram", 0), begin, end, tuple(sorted(chosen.items())))
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The settings by name."""
+        return dict(self.settings)
 
 
 @dataclass
 class CacheResult:
     """One cache at the end. *real* are the kernel's own slabs, before and after, if the recording has them; *came* and
-    *went* are the slabs of which the trace has the pages.
+    *went* are the slabs of which the trace has the pages; *bytes* what live objects asked for.
     """
 
     name: str
@@ -54,6 +55,7 @@ class CacheResult:
     slabs: int
     came: int = 0
     went: int = 0
+    bytes: int = 0
     real_before: int = -1
     real_after: int = -1
 
