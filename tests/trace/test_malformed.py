@@ -1,100 +1,20 @@
 from __future__ import annotations
 
-import os
-import random
-import time
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kmem.trace.errors import TraceError
 from kmem.trace.open import open_trace
-from kmem.trace.store import save
-from tests.trace import made
+from tests.trace.mutants import FORMS, trial
 
-MUTANTS = int(os.environ.get("KMEM_MUTANTS", "300"))
-"""Of each form; KMEM_MUTANTS=7000 makes more than 50,000 in all."""
-
-
-def mutant(rng: random.Random, data: bytes) -> bytes:
-    """*data* with something wrong."""
-    way = rng.randrange(5)
-    if way == 0:
-        return data[: rng.randrange(len(data))]
-    raw = bytearray(data)
-    if way == 1:
-        for _ in range(rng.randrange(1, 8)):
-            raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-    elif way == 2:
-        at = rng.randrange(len(raw))
-        raw[at : at + rng.randrange(1, 64)] = rng.randbytes(rng.randrange(64))
-    elif way == 3:
-        at = rng.randrange(max(len(raw) - 8, 1))
-        raw[at : at + 8] = rng.choice((bytes(8), b"\xff" * 8, raw[at : at + 8][::-1]))
-    else:
-        at, other = rng.randrange(len(raw)), rng.randrange(len(raw))
-        raw[at : at + 100] = raw[other : other + 100]
-    return bytes(raw)
-
-
-def survives(path: Path) -> None:
-    """Reading *path* ends well or with the one error."""
-    try:
-        for batch in open_trace(path).batches():
-            assert batch.n <= batch.capacity
-    except TraceError:
-        pass
-
-
-def stored(where: Path) -> Path:
-    save(open_trace(made.directory(where / "raw", made.workload(400))), where / "t.kmem")
-    return where / "t.kmem"
-
-
-def text(tool: Callable[[list[made.Made]], str]) -> Callable[[Path], Path]:
-    def write(where: Path) -> Path:
-        (where / "t.txt").write_text(tool(made.workload(200)))
-        return where / "t.txt"
-
-    return write
-
-
-def pages(where: Path) -> Path:
-    return made.directory(where / "pages", made.workload(400)) / "cpu0.pages"
-
-
-def formats(where: Path) -> Path:
-    return made.directory(where / "formats", made.workload(50)) / "formats.txt"
-
-
-def dat(write: Callable[[list[made.Made]], bytes]) -> Callable[[Path], Path]:
-    def put(where: Path) -> Path:
-        (where / "trace.dat").write_bytes(write(made.workload(200)))
-        return where / "trace.dat"
-
-    return put
-
-
-FORMS = {"kmem": stored, "ftrace": text(made.ftrace), "trace-cmd": text(made.trace_cmd), "pages": pages}
-FORMS |= {"formats": formats, "trace.dat 6": dat(made.trace_dat6), "trace.dat 7": dat(made.trace_dat7)}
-FORMS |= {"trace.dat 7 zlib": dat(lambda events: made.trace_dat7(events, zlib.compress, "zlib"))}
+MUTANTS = 300
+"""Of each form; tests/trace/mutants.py makes any number."""
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_malformed_trace_is_read_as_far_as_it_goes_or_is_the_one_error(tmp_path: Path, form: str) -> None:
-    rng = random.Random(form)
-    path = FORMS[form](tmp_path)
-    good = path.read_bytes()
-    target = path.parent if form in ("pages", "formats") else path
-    slowest = 0.0
-    for _ in range(MUTANTS):
-        path.write_bytes(mutant(rng, good))
-        begun = time.perf_counter()
-        survives(target)
-        slowest = max(slowest, time.perf_counter() - begun)
-    assert slowest < 5
+    assert trial(tmp_path, form, MUTANTS) < 5
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 5000, b"hello\n", b"\x89KMEM\r\n", b"\x89KMEM\r\n\x09" + bytes(50)])

@@ -1,0 +1,110 @@
+"""Malformed traces: mutants of good ones. ``python -m tests.trace.mutants 50000`` reads as many of them."""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from kmem.trace.errors import TraceError
+from kmem.trace.open import open_trace
+from kmem.trace.store import save
+from tests.trace import made
+
+
+def mutant(rng: random.Random, data: bytes) -> bytes:
+    """*data* with something wrong."""
+    way = rng.randrange(5)
+    if way == 0:
+        return data[: rng.randrange(len(data))]
+    raw = bytearray(data)
+    if way == 1:
+        for _ in range(rng.randrange(1, 8)):
+            raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+    elif way == 2:
+        at = rng.randrange(len(raw))
+        raw[at : at + rng.randrange(1, 64)] = rng.randbytes(rng.randrange(64))
+    elif way == 3:
+        at = rng.randrange(max(len(raw) - 8, 1))
+        raw[at : at + 8] = rng.choice((bytes(8), b"\xff" * 8, raw[at : at + 8][::-1]))
+    else:
+        at, other = rng.randrange(len(raw)), rng.randrange(len(raw))
+        raw[at : at + 100] = raw[other : other + 100]
+    return bytes(raw)
+
+
+def survives(path: Path) -> None:
+    """Reading *path* ends well or with the one error."""
+    try:
+        for batch in open_trace(path).batches():
+            assert batch.n <= batch.capacity
+    except TraceError:
+        pass
+
+
+def stored(where: Path) -> Path:
+    save(open_trace(made.directory(where / "raw", made.workload(400))), where / "t.kmem")
+    return where / "t.kmem"
+
+
+def text(tool: Callable[[list[made.Made]], str]) -> Callable[[Path], Path]:
+    def write(where: Path) -> Path:
+        (where / "t.txt").write_text(tool(made.workload(200)))
+        return where / "t.txt"
+
+    return write
+
+
+def pages(where: Path) -> Path:
+    return made.directory(where / "pages", made.workload(400)) / "cpu0.pages"
+
+
+def formats(where: Path) -> Path:
+    return made.directory(where / "formats", made.workload(50)) / "formats.txt"
+
+
+def dat(write: Callable[[list[made.Made]], bytes]) -> Callable[[Path], Path]:
+    def put(where: Path) -> Path:
+        (where / "trace.dat").write_bytes(write(made.workload(200)))
+        return where / "trace.dat"
+
+    return put
+
+
+FORMS = {"kmem": stored, "ftrace": text(made.ftrace), "trace-cmd": text(made.trace_cmd), "pages": pages}
+FORMS |= {"formats": formats, "trace.dat 6": dat(made.trace_dat6), "trace.dat 7": dat(made.trace_dat7)}
+FORMS |= {"trace.dat 7 zlib": dat(lambda events: made.trace_dat7(events, zlib.compress, "zlib"))}
+
+
+def trial(where: Path, form: str, count: int) -> float:
+    """Read *count* mutants of a form; the seconds of the slowest."""
+    rng = random.Random(form)
+    path = FORMS[form](where)
+    good = path.read_bytes()
+    target = path.parent if form in ("pages", "formats") else path
+    slowest = 0.0
+    for _ in range(count):
+        path.write_bytes(mutant(rng, good))
+        begun = time.perf_counter()
+        survives(target)
+        slowest = max(slowest, time.perf_counter() - begun)
+    return slowest
+
+
+def main() -> None:
+    """Read as many as the first word says, and print what they took."""
+    count = -(-int(sys.argv[1]) // len(FORMS))
+    for form in FORMS:
+        with tempfile.TemporaryDirectory() as where:
+            slowest = trial(Path(where), form, count)
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        print(f"{form:18} {count:,} mutants, the slowest {slowest:.3f} s, resident set at most {most} MiB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
