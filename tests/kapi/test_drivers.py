@@ -170,3 +170,17 @@ def test_work_runs_when_it_is_flushed_or_not_at_all(k: kmem.Kernel) -> None:
     assert k.queue_work_on(0, queue, work) is False
     assert k.cancel_work_sync(work) == 1
     assert k.cancel_work_sync(work) == 0
+
+
+def test_a_platform_device_is_probed_by_the_driver_of_its_name(k: kmem.Kernel) -> None:
+    from kmem.kapi.platform import __platform_driver_register as register
+
+    driver = zeroed(k, "platform_driver")
+    inner = at(k, "platform_driver", driver, "driver")
+    put(k, "device_driver", inner, "name", k.mm.boot.string("lamp"))
+    assert k.executor.drive(register(k, driver, 0)) == 0
+    pdev = k.platform_device_alloc("lamp", 3)
+    assert k.platform_device_add(pdev) == 0
+    dev = at(k, "platform_device", pdev, "dev")
+    assert get(k, "device", dev, "driver") == inner
+    k.platform_device_unregister(pdev)

@@ -69,9 +69,9 @@ def test_buffers_end_where_the_program_has_no_more_memory(kernel: Kernel) -> Non
         note.write(b"a" * ROOM)
         note.seek(0)
         file = note.file
-        fn = note._needed("read", "read", 1, 0x20000)
+        note._needed("read", "read", 1, 0x20000)
         with note._memory(8) as buffer, note._position(0) as ppos:
-            assert note._run(fn, file, buffer, 100, ppos) == 8
+            assert note._run("read", file, buffer, 100, ppos) == 8
             assert note.process.read(buffer, 8) == b"a" * 8
 
 

@@ -66,6 +66,12 @@ def test_producer_and_consumer_on_a_wait_queue(seed: int) -> None:
         assert not k.findings
 
 
+def test_a_thread_sleeps_on_a_completion_and_on_a_mutex_by_turns() -> None:
+    with load("turns", rounds=5) as k:
+        assert "turns: counter 10, sum 0" in k.dmesg()
+        assert not k.findings
+
+
 def test_two_mutexes_in_two_orders_are_a_deadlock_that_names_both_places() -> None:
     with load("abba") as k:
         (finding,) = k.findings

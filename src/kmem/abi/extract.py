@@ -59,6 +59,11 @@ _SUBSYSTEMS = """
     paravirt_patch_template pv_cpu_ops percpu_counter rhashtable xenbus_driver
     vc_data vc blk_mq_tag_set blk_mq_ops blk_mq_queue_map sk_buff_head inet_hashinfo console queue_limits
     block_device_operations
+    bucket_table rhltable rhash_head rhlist_head rhashtable_iter rhashtable_walker rhashtable_compare_arg
+    tty_struct tty_operations tty_port_operations tty_port_client_operations tty_file_private ktermios tty_ldisc
+    tty_ldisc_ops __kfifo kobj_uevent_env sg_mapping_iter badblocks srcu_struct srcu_data gro_cells sysinfo
+    kthread_worker kthread_work kthread_delayed_work kiocb iov_iter iovec device_type swait_queue_head
+    dev_pm_ops dev_pm_domain tty_buffer
 """
 SUBSYSTEMS = tuple(_SUBSYSTEMS.split())
 """Structs that only exported functions of subsystems touch: kept apart, so that a new one leaves the model as it is."""

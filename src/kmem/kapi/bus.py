@@ -10,7 +10,7 @@ from __future__ import annotations
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import klists, registry
 from kmem.kapi.bustype import is_kernels
-from kmem.kapi.device import dev_print
+from kmem.kapi.device import device_name
 from kmem.kapi.devres import release_all
 from kmem.kapi.errno import EBUSY, EINVAL, ENODEV, ENOMEM, ENXIO
 from kmem.kapi.export import export, simplified
@@ -239,8 +239,8 @@ def probe(k: Host, drv: int, dev: int) -> Guest:
         put(k, "device", dev, "driver", 0)
         put(k, "device", dev, "driver_data", 0)
         if error not in (-ENODEV, -ENXIO, -EPROBE_DEFER):
-            name = text(k, get(k, "device_driver", drv, "name"))
-            dev_print(k, 4, dev, b"probe of device failed with error %d (driver %s)\n" % (error, name))
+            name, device = text(k, get(k, "device_driver", drv, "name")), text(k, device_name(k, dev))
+            k.log.printk(b"\x014%s: probe of %s failed with error %d\n" % (name, device, error))
         return error
     _bound(k, drv, dev)
     yield from _notify(k, dev, NOTIFY_BOUND_DRIVER)

@@ -227,8 +227,11 @@ class Checks:
         return range(pfn, pfn + pages), int(s.object_size), objects
 
     def is_free(self, pfn: int) -> bool:
-        """Whether nobody has the page (its count is 0)."""
-        return 0 <= pfn < self.k.mm.ram.size >> 12 and not self.k.mm.view.page(pfn)._refcount
+        """Whether nobody has the page: its count is 0, and it is no part of a larger one that is somebody's."""
+        if not 0 <= pfn < self.k.mm.ram.size >> 12:
+            return False
+        page = self.k.mm.view.page(pfn)
+        return not page._refcount and not page.compound_head & 1
 
     def phys_of(self, p: int) -> int:
         """The physical address behind a kernel address, or -1."""

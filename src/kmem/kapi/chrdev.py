@@ -6,8 +6,9 @@ What is registered is a list of ``struct char_device_struct`` in the model's own
 
 from __future__ import annotations
 
-from kmem.abi.gfp import __GFP_NOFAIL, __GFP_ZERO, GFP_KERNEL
+from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import lists, registry
+from kmem.kapi.classes import class_data, kernel_class
 from kmem.kapi.devicecore import create, device_add, device_del, device_destroy
 from kmem.kapi.errno import EBUSY, EINVAL, ENOMEM, is_err
 from kmem.kapi.export import data, export, faithful, simplified
@@ -268,24 +269,11 @@ def cdev_device_del(k: Host, cdev: int, dev: int) -> Guest:
 
 # misc devices
 
-data("misc_class", 8, doc="The class called misc, drivers/char/misc.c; made with the first device.", private=True)
+class_data("misc_class", b"misc", "The class of misc devices, drivers/char/misc.c")
 
 
 def _misc_class(k: Host) -> int:
-    """The class of misc devices, which a real kernel makes when it boots: so it is always there."""
-    from kmem.kapi.bus import subsys_register
-
-    pointer = k.address_of("misc_class")
-    if not k.mem.u64(pointer):
-        own = k.address_of("misc_register")  # the kernel's own call: no module has to free it
-        cls = k.mm.kmalloc(k.layout["class"].size, GFP_KERNEL | __GFP_ZERO | __GFP_NOFAIL, -1, own)
-        put(k, "class", cls, "name", k.address_of("misc_class.name"))
-        subsys_register(k, "class", cls, own, __GFP_NOFAIL)
-        k.mem.set_u64(pointer, cls)
-    return k.mem.u64(pointer)
-
-
-data("misc_class.name", 5, b"misc\0", align=1, doc="The name of misc_class. The model's own.", private=True)
+    return kernel_class(k, "misc_class", "misc_register")
 
 
 def misc_devices(k: Host) -> list[int]:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
+from kmem.abi.gfp import __GFP_NOFAIL, __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import registry
 from kmem.kapi.bus import class_devices, find, subsys, subsys_register, subsys_unregister
 from kmem.kapi.errno import EINVAL, ENODEV, ENOMEM
-from kmem.kapi.export import export, simplified
+from kmem.kapi.export import data, export, simplified
 from kmem.kapi.fields import get, put
 from kmem.kapi.host import Call, Guest, Host, s32
 
 MASK64 = (1 << 64) - 1
 _NO_SYSFS = simplified("no sysfs")
+
+
+def class_data(symbol: str, name: bytes, doc: str) -> None:
+    """Declare the kernel's own class *symbol*, which `kernel_class` makes when it is first asked for."""
+    data(symbol, 8, doc=f"{doc}; made with the first device.", private=True)
+    data(f"{symbol}.name", len(name) + 1, name + b"\0", align=1, doc=f"The name of {symbol}. The model's own.",
+         private=True)  # fmt: skip
+
+
+def kernel_class(k: Host, symbol: str, owner: str) -> int:
+    """A class of the kernel's own, which a real kernel makes when it boots: so it is always there. It is booked on the
+    export *owner*: no module has to free it.
+    """
+    pointer, own = k.address_of(symbol), k.address_of(owner)
+    if not k.mem.u64(pointer):
+        cls = k.mm.kmalloc(k.layout["class"].size, GFP_KERNEL | __GFP_ZERO | __GFP_NOFAIL, -1, own)
+        put(k, "class", cls, "name", k.address_of(f"{symbol}.name"))
+        subsys_register(k, "class", cls, own, __GFP_NOFAIL)
+        k.mem.set_u64(pointer, cls)
+    return k.mem.u64(pointer)
 
 
 def interfaces(k: Host, cls: int) -> list[int]:

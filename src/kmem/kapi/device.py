@@ -25,7 +25,7 @@ def _driver_name(k: Host, dev: int) -> int:
     return 0
 
 
-def _device_name(k: Host, dev: int) -> int:
+def device_name(k: Host, dev: int) -> int:
     """``dev_name()``: the initial name until the kobject has one."""
     device = k.layout["device"]
     initial = k.mem.u64(dev + device.offset("init_name"))
@@ -34,7 +34,7 @@ def _device_name(k: Host, dev: int) -> int:
 
 def _head(k: Host, dev: int) -> bytes:
     driver = _driver_name(k, dev)
-    return (string(k, driver, Spec()) if driver else b"") + b" " + string(k, _device_name(k, dev), Spec()) + b": "
+    return (string(k, driver, Spec()) if driver else b"") + b" " + string(k, device_name(k, dev), Spec()) + b": "
 
 
 def describe(k: Host, dev: int) -> str:

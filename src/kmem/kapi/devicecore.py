@@ -6,16 +6,20 @@ its last reference. One that is on a bus finds its driver there (`kmem.kapi.bus`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import klists
 from kmem.kapi.bus import bus_add_device, bus_remove_device, class_devices, find, subsys
 from kmem.kapi.devres import release_all
-from kmem.kapi.errno import EINVAL, ENODEV, ENOMEM
-from kmem.kapi.export import data, export, simplified
-from kmem.kapi.fields import at, get, put
+from kmem.kapi.errno import EINVAL, ENODEV, ENOMEM, is_err
+from kmem.kapi.export import data, export, faithful, family, simplified
+from kmem.kapi.fields import at, get, put, text
 from kmem.kapi.host import Call, Guest, Host, s32
 from kmem.kapi.kobject import kobject_get, kobject_init, kobject_put
 from kmem.kapi.lists import init_list_head
+from kmem.kapi.mutex import __mutex_init
+from kmem.kapi.pm_runtime import pm_init, pm_remove
 from kmem.kapi.printk import FORMAT_LIMIT
 from kmem.kapi.varargs import VaArgs
 from kmem.kapi.vsprintf import vsnprintf
@@ -33,6 +37,67 @@ def _ktype(k: Host) -> bytes:
 
 
 data("device_ktype", 64, _ktype, doc="The type of devices' kobjects, drivers/base/core.c.", private=True)
+
+
+@export(simplified("the device tree is empty: nodes are not counted"))
+def device_set_of_node_from_dev(k: Host, dev: int, dev2: int) -> None:
+    """``void device_set_of_node_from_dev(struct device *dev, const struct device *dev2)``
+
+    drivers/base/core.c, 6.1.
+    """
+    put(k, "device", dev, "of_node", get(k, "device", dev2, "of_node"))
+    put(k, "device", dev, "of_node_reused", 1)
+
+
+@export(faithful)
+def set_primary_fwnode(k: Host, dev: int, fwnode: int) -> None:
+    """``void set_primary_fwnode(struct device *dev, struct fwnode_handle *fwnode)``
+
+    drivers/base/core.c, 6.1. The one that the device had before becomes its second, or comes back with NULL.
+    """
+    had = get(k, "device", dev, "fwnode")
+    second = k.mem.u64(had) if had else 0
+    primary = bool(second) and not is_err(second)
+    if fwnode:
+        before = second if primary else had
+        if before:
+            k.mem.set_u64(fwnode, before)
+        put(k, "device", dev, "fwnode", fwnode)
+        return
+    parent = get(k, "device", dev, "parent")
+    put(k, "device", dev, "fwnode", second if primary else 0)
+    if primary and not (parent and get(k, "device", parent, "fwnode") == had):
+        k.mem.set_u64(had, 0)
+
+
+def _match(prototype: str, matches: Callable[[Host, int, int], bool]) -> None:
+    def handler(k: Host, dev: int, wanted: int) -> int:
+        return int(matches(k, dev, wanted))
+
+    family(faithful, prototype, "drivers/base/core.c, 6.1. For the functions that look for a device.", handler)
+
+
+def _name_of(k: Host, dev: int) -> bytes:
+    return text(k, get(k, "device", dev, "init_name") or get(k, "kobject", _kobj(k, dev), "name"))
+
+
+_match(
+    "int device_match_name(struct device *dev, const void *name)",
+    lambda k, dev, name: _name_of(k, dev) == text(k, name),
+)
+_match(
+    "int device_match_devt(struct device *dev, const void *pdevt)",
+    lambda k, dev, at: get(k, "device", dev, "devt") == k.mem.u32(at),
+)
+_match("int device_match_any(struct device *dev, const void *unused)", lambda k, dev, unused: True)
+_match(
+    "int device_match_fwnode(struct device *dev, const void *fwnode)",
+    lambda k, dev, node: bool(node) and get(k, "device", dev, "fwnode") == node,
+)
+_match(
+    "int device_match_of_node(struct device *dev, const void *np)",
+    lambda k, dev, node: bool(node) and get(k, "device", dev, "of_node") == node,
+)
 
 
 def _at(k: Host, dev: int, member: str) -> int:
@@ -94,6 +159,8 @@ def device_initialize(k: Host, dev: int) -> None:
     for member in ("dma_pools", "devres_head"):
         init_list_head(k, _at(k, dev, member))
     k.mem.set_u32(_at(k, dev, "devres_lock"), 0)
+    __mutex_init(k, _at(k, dev, "mutex"), 0, 0)
+    pm_init(k, dev)
 
 
 def _class_interfaces(k: Host, dev: int, member: str) -> Guest:
@@ -143,8 +210,10 @@ def device_add(k: Host, dev: int) -> Guest:
     if parent:
         kobject_get(k, _kobj(k, parent))
     kobject_get(k, _kobj(k, dev))
+    put(k, "kobject", _kobj(k, dev), "state_in_sysfs", 1)
     error: int = yield from bus_add_device(k, dev)
     if error:
+        put(k, "kobject", _kobj(k, dev), "state_in_sysfs", 0)
         if parent:
             yield from kobject_put(k, _kobj(k, parent))
         yield from kobject_put(k, _kobj(k, dev))
@@ -182,7 +251,9 @@ def device_del(k: Host, dev: int) -> Guest:
             klists.remove(k, at(k, "device_private", private, "knode_class"))
     if get(k, "device", dev, "bus"):
         yield from bus_remove_device(k, dev)
+    pm_remove(k, dev)
     yield from release_all(k, dev)
+    put(k, "kobject", _kobj(k, dev), "state_in_sysfs", 0)
     parent = k.mem.u64(_at(k, dev, "parent"))
     if parent:
         yield from kobject_put(k, _kobj(k, parent))

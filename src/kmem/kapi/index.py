@@ -120,8 +120,10 @@ dev_driver_string dev_err_probe dev_printk_emit dev_warn_probe
 """,
     "devicecore": """
 __root_device_register device_add device_create device_create_release device_create_with_groups device_del
-device_destroy device_find_child device_for_each_child device_initialize device_ktype device_register device_release
-device_unregister get_device put_device root_device_release root_device_unregister
+device_destroy device_find_child device_for_each_child device_initialize device_ktype device_match_any
+device_match_devt device_match_fwnode device_match_name device_match_of_node device_register device_release
+device_set_of_node_from_dev device_unregister get_device put_device root_device_release root_device_unregister
+set_primary_fwnode
 """,
     "devio": """
 __devm_release_region __devm_request_region devm_ioremap devm_ioremap_release devm_ioremap_resource devm_ioremap_uc
@@ -243,6 +245,9 @@ iowrite32_rep iowrite32be iowrite8 iowrite8_rep memcpy_fromio memcpy_toio memset
 disable_irq disable_irq_nosync enable_irq free_irq kmem_irq_thread kmem_irqs request_any_context_irq
 request_threaded_irq synchronize_irq
 """,
+    "kfifo": """
+__kfifo_alloc __kfifo_free __kfifo_in __kfifo_init __kfifo_out __kfifo_out_peek
+""",
     "kobject": """
 dev_set_name kobject_add kobject_del kobject_get kobject_get_path kobject_get_unless_zero kobject_init kobject_put
 kobject_set_name
@@ -310,19 +315,22 @@ __mmdrop find_vma find_vma_intersection get_task_mm mmput vm_brk vm_brk_flags vm
 __module_get __request_module module_layout module_put module_refcount try_module_get
 """,
     "more_parts": """
-__list_lru_init __put_cred __srcu_read_lock __srcu_read_unlock acpi_osi_is_win8 acpi_quirk_skip_acpi_ac_and_battery
-acpi_quirk_skip_serdev_enumeration alg_test async_synchronize_cookie brioctl_set cleanup_srcu_struct cpus_read_lock
-cpus_read_unlock devm_gpiod_get_index_optional devm_gpiod_get_optional ec_read ec_transaction ec_write
-firmware_request_nowarn genl_lock genl_unlock inet_frags_fini inet_frags_init inet_hashinfo2_init_mod init_srcu_struct
+__list_lru_init __put_cred __srcu_read_lock __srcu_read_unlock acpi_bus_power_manageable acpi_bus_set_power
+acpi_osi_is_win8 acpi_quirk_skip_acpi_ac_and_battery acpi_quirk_skip_serdev_enumeration add_device_randomness
+add_hwgenerator_randomness alg_test async_synchronize_cookie brioctl_set capable cleanup_srcu_struct component_add
+component_add_typed component_del cpus_read_lock cpus_read_unlock devm_gpiod_get_index_optional
+devm_gpiod_get_optional ec_read ec_transaction ec_write file_ns_capable firmware_request_nowarn fsnotify genl_lock
+genl_unlock has_capability_noaudit inet_frags_fini inet_frags_init inet_hashinfo2_init_mod init_srcu_struct
 ipv6_mod_enabled key_create_or_update list_lru_destroy mmu_notifier_synchronize neigh_table_clear neigh_table_init
 netdev_class_create_file_ns netdev_class_remove_file_ns nf_log_set nf_log_unset nf_register_net_hook
 nf_register_net_hooks nf_register_queue_handler nf_unregister_net_hook nf_unregister_net_hooks
-nf_unregister_queue_handler nvmem_register nvmem_unregister override_creds padata_alloc padata_free
-prepare_kernel_cred register_btf_id_dtor_kfuncs register_btf_kfunc_id_set register_fib_notifier
+nf_unregister_queue_handler ns_capable ns_capable_noaudit nvmem_register nvmem_unregister override_creds padata_alloc
+padata_free prepare_kernel_cred register_btf_id_dtor_kfuncs register_btf_kfunc_id_set register_fib_notifier
 register_nexthop_notifier release_firmware request_firmware request_firmware_direct request_firmware_nowait
 revert_creds sock_diag_register_inet_compat sock_diag_unregister_inet_compat srcu_barrier synchronize_net
-synchronize_srcu synchronize_srcu_expedited tcf_idrinfo_destroy tty_termios_encode_baud_rate unregister_fib_notifier
-unregister_nexthop_notifier vga_switcheroo_register_handler vga_switcheroo_unregister_handler vlan_ioctl_set
+synchronize_srcu synchronize_srcu_expedited sysfs_break_active_protection sysfs_unbreak_active_protection
+tcf_idrinfo_destroy tty_termios_encode_baud_rate unregister_fib_notifier unregister_nexthop_notifier
+usb_hcd_amd_remote_wakeup_quirk vga_switcheroo_register_handler vga_switcheroo_unregister_handler vlan_ioctl_set
 xfrm_flush_gc xfrm_if_register_cb xfrm_if_unregister_cb xfrm_input_register_afinfo xfrm_input_unregister_afinfo
 xfrm_state_flush
 """,
@@ -459,6 +467,15 @@ platform_device_register platform_device_register_full platform_device_release p
 platform_driver_unregister platform_get_irq platform_get_irq_optional platform_get_resource
 platform_get_resource_byname platform_match platform_probe platform_remove platform_unregister_drivers
 """,
+    "pm_runtime": """
+__pm_runtime_disable __pm_runtime_idle __pm_runtime_resume __pm_runtime_set_status __pm_runtime_suspend
+__pm_runtime_use_autosuspend __suspend_report_result dev_pm_qos_add_request dev_pm_qos_expose_flags
+dev_pm_qos_expose_latency_limit dev_pm_qos_flags dev_pm_qos_hide_flags dev_pm_qos_hide_latency_limit
+dev_pm_qos_remove_request dev_pm_qos_update_request device_pm_wait_for_dev device_set_wakeup_capable
+device_set_wakeup_enable device_wakeup_disable device_wakeup_enable pm_runtime_allow pm_runtime_barrier
+pm_runtime_enable pm_runtime_forbid pm_runtime_irq_safe pm_runtime_no_callbacks pm_runtime_set_autosuspend_delay
+pm_wakeup_dev_event pm_wakeup_ws_event
+""",
     "preempt": """
 __local_bh_enable_ip _local_bh_enable
 """,
@@ -517,7 +534,9 @@ __init_rwsem down_read down_read_interruptible down_read_killable down_read_tryl
 down_write_trylock downgrade_write up_read up_write
 """,
     "scatterlist": """
-sg_init_one sg_init_table sg_nents sg_nents_for_len sg_next
+__sg_page_iter_next __sg_page_iter_start sg_copy_buffer sg_copy_from_buffer sg_copy_to_buffer sg_init_one
+sg_init_table sg_miter_next sg_miter_skip sg_miter_start sg_miter_stop sg_nents sg_nents_for_len sg_next
+sg_pcopy_from_buffer sg_pcopy_to_buffer sg_zero_buffer
 """,
     "sched": """
 io_schedule io_schedule_timeout kmem_idle kmem_interrupt kmem_interrupt_return kmem_sched schedule wake_up_process
@@ -586,13 +605,13 @@ string_get_size string_unescape strreplace strscpy_pad sysfs_streq
     "sysfs": """
 bus_create_file bus_remove_file class_create_file_ns class_remove_file_ns device_add_groups device_create_bin_file
 device_create_file device_remove_bin_file device_remove_file device_remove_file_self device_remove_groups
-device_set_wakeup_capable devm_device_add_group devm_device_add_groups driver_create_file driver_remove_file
-kobject_uevent kobject_uevent_env sysfs_add_file_to_group sysfs_add_link_to_group sysfs_chmod_file
-sysfs_create_bin_file sysfs_create_file_ns sysfs_create_files sysfs_create_group sysfs_create_groups sysfs_create_link
-sysfs_create_link_nowarn sysfs_create_mount_point sysfs_merge_group sysfs_notify sysfs_remove_bin_file
-sysfs_remove_file_from_group sysfs_remove_file_ns sysfs_remove_file_self sysfs_remove_files sysfs_remove_group
-sysfs_remove_groups sysfs_remove_link sysfs_remove_link_from_group sysfs_remove_mount_point sysfs_rename_link_ns
-sysfs_unmerge_group sysfs_update_group sysfs_update_groups
+devm_device_add_group devm_device_add_groups driver_create_file driver_remove_file kobject_uevent kobject_uevent_env
+sysfs_add_file_to_group sysfs_add_link_to_group sysfs_chmod_file sysfs_create_bin_file sysfs_create_file_ns
+sysfs_create_files sysfs_create_group sysfs_create_groups sysfs_create_link sysfs_create_link_nowarn
+sysfs_create_mount_point sysfs_merge_group sysfs_notify sysfs_remove_bin_file sysfs_remove_file_from_group
+sysfs_remove_file_ns sysfs_remove_file_self sysfs_remove_files sysfs_remove_group sysfs_remove_groups
+sysfs_remove_link sysfs_remove_link_from_group sysfs_remove_mount_point sysfs_rename_link_ns sysfs_unmerge_group
+sysfs_update_group sysfs_update_groups
 """,
     "sysinfo": """
 __symbol_get check_signature cpufreq_get_current_driver default_char2uni default_uni2char efivar_is_available
@@ -631,8 +650,20 @@ timer_shutdown timer_shutdown_sync try_to_del_timer_sync
 __node_distance kmem_node_cpumasks node_states node_to_cpumask_map nr_online_nodes
 """,
     "tty": """
-__tty_alloc_driver tty_driver_kref_put tty_register_driver tty_std_termios tty_unregister_driver uart_register_driver
+__tty_alloc_driver tty_class tty_class.name tty_driver_kref_put tty_register_device tty_register_device_attr
+tty_register_driver tty_std_termios tty_unregister_device tty_unregister_driver uart_register_driver
 uart_unregister_driver
+""",
+    "tty_io": """
+do_tty_hangup tty_fops tty_get_char_size tty_get_frame_size tty_hangup tty_hung_up_p tty_init_termios tty_ioctl
+tty_kref_put tty_open tty_port_tty_vhangup tty_read tty_release tty_standard_install tty_termios_baud_rate
+tty_termios_copy_hw tty_vhangup tty_wakeup tty_write
+""",
+    "tty_port": """
+__tty_insert_flip_char flush_to_ldisc tty_buffer_request_room tty_buffer_set_limit tty_flip_buffer_push
+tty_insert_flip_string_fixed_flag tty_port_close tty_port_close_end tty_port_close_start tty_port_destroy
+tty_port_hangup tty_port_init tty_port_link_device tty_port_open tty_port_put tty_port_register_device
+tty_port_register_device_attr tty_port_tty_get tty_port_tty_hangup tty_port_tty_set tty_port_tty_wakeup
 """,
     "uaccess": """
 __copy_user_nocache _copy_from_user _copy_to_user check_zeroed_user copy_from_kernel_nofault copy_from_user_nofault
@@ -644,6 +675,9 @@ __check_object_size __copy_overflow
 """,
     "userns": """
 fqdir_exit fqdir_init from_kgid from_kgid_munged from_kuid from_kuid_munged make_kgid make_kuid
+""",
+    "utf": """
+utf16s_to_utf8s utf8s_to_utf16s
 """,
     "util": """
 __memcat_p kmemdup kmemdup_nul kstrdup kstrdup_const kstrndup kvmemdup memdup_user memdup_user_nul strndup_user
@@ -726,8 +760,8 @@ kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier k
 param_array_element kmalloced_params param_value pci_bus_type.name pci_next_slot pci_root_bus kmem_init_nsproxy
 net_exit_list net_generic_ids platform_bus_type.name platform_device_id nopage_rs oom_rs printk_ratelimit_state
 slub_oom_rs rcu_cblist kmem_registry genl_groups genl_ids rtnl_held kmem_sched shrink_control shrinker_list
-kmem_nls_charset kmem_nls_default kmem_nls_lower kmem_nls_upper kmem_node_cpumasks empty_inode_ops vfs_next_ino
-kmem_workqueues radix_tree_node_cachep
+kmem_nls_charset kmem_nls_default kmem_nls_lower kmem_nls_upper kmem_node_cpumasks tty_class tty_class.name tty_fops
+empty_inode_ops vfs_next_ino kmem_workqueues radix_tree_node_cachep
 """
 """Variables of the model's own."""
 

@@ -116,7 +116,9 @@ def _init(k: Host, kset: int) -> None:
     kobj = at(k, "kset", kset, "kobj")
     put(k, "kobject", kobj, "kref", 1)
     init_list_head(k, at(k, "kobject", kobj, "entry"))
-    put(k, "kobject", kobj, "state_initialized", get(k, "kobject", kobj, "state_initialized") & ~0xF | 1)
+    for member in ("state_in_sysfs", "state_add_uevent_sent", "state_remove_uevent_sent"):
+        put(k, "kobject", kobj, member, 0)
+    put(k, "kobject", kobj, "state_initialized", 1)
     init_list_head(k, at(k, "kset", kset, "list"))
     put(k, "kset", kset, "list_lock", 0)
 

@@ -244,3 +244,57 @@ answers(
     "int ec_transaction(u8 command, const u8 *wdata, unsigned int wdata_len, u8 *rdata, unsigned int rdata_len)",
     how="there is no embedded controller: -ENODEV",
 )
+accepts(
+    "drivers/char/random.c",
+    "void add_device_randomness(const void *buf, size_t len)",
+    "void add_hwgenerator_randomness(const void *buf, size_t len, size_t entropy)",
+    how="randomness comes from the seed of the run alone",
+)
+accepts(
+    "drivers/base/component.c",
+    "int component_add(struct device *dev, const struct component_ops *ops)",
+    "int component_add_typed(struct device *dev, const struct component_ops *ops, int subcomponent)",
+    "void component_del(struct device *dev, const struct component_ops *ops)",
+    how="no aggregate device binds it",
+)
+answers(
+    0,
+    "drivers/usb/host/pci-quirks.c",
+    "int usb_hcd_amd_remote_wakeup_quirk(struct pci_dev *pdev)",
+    how="no host controller has the fault",
+)
+answers(
+    0,
+    "fs/sysfs/file.c",
+    "struct kernfs_node *sysfs_break_active_protection(struct kobject *kobj, const struct attribute *attr)",
+    "void sysfs_unbreak_active_protection(struct kernfs_node *kn)",
+    how="there is no sysfs: no file is in use",
+)
+answers(
+    0,
+    "drivers/acpi/device_pm.c",
+    "bool acpi_bus_power_manageable(void *handle)",
+    how="firmware manages no device's power",
+)
+answers(
+    -19,
+    "drivers/acpi/device_pm.c",
+    "int acpi_bus_set_power(void *handle, int state)",
+    how="firmware manages no device's power",
+)
+answers(
+    1,
+    "kernel/capability.c",
+    "bool capable(int cap)",
+    "bool ns_capable(struct user_namespace *ns, int cap)",
+    "bool ns_capable_noaudit(struct user_namespace *ns, int cap)",
+    "bool file_ns_capable(const struct file *file, struct user_namespace *ns, int cap)",
+    "bool has_capability_noaudit(struct task_struct *t, int cap)",
+    how="every program is root's",
+)
+accepts(
+    "fs/notify/fsnotify.c",
+    "int fsnotify(__u32 mask, const void *data, int data_type, struct inode *dir, const struct qstr *file_name, "
+    "struct inode *inode, u32 cookie)",
+    how="nobody watches files",
+)

@@ -12,7 +12,7 @@ was asked for fails as it would at the end of the program's memory. Simplified: 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
@@ -76,6 +76,7 @@ class OpenFile:
         self.process = process
         devt = node(k, path) if isinstance(path, str) else path[0] << MINORBITS | path[1]
         cdev, self._fops, private = _driver(k, devt)
+        self._misc = not cdev
         self._owner = get(k, "file_operations", self._fops, "owner")
         if not try_module_get(k, self._owner):
             raise SystemCallFailed("open", -ENXIO)
@@ -92,8 +93,7 @@ class OpenFile:
         for struct, thing, values in (("inode", self.inode, inode), ("file", self.file, file)):
             for member, value in values.items():
                 put(k, struct, thing, member, value)
-        opener = self._operation("open")
-        error = _s32(self._run(opener, self.inode, self.file)) if opener else 0
+        error = _s32(self._run("open", self.inode, self.file)) if self._operation("open") else 0
         if error:
             self._drop()
             raise SystemCallFailed("open", error)
@@ -109,8 +109,8 @@ class OpenFile:
     def _operation(self, name: str) -> int:
         return int(get(self.k, "file_operations", self._fops, name))
 
-    def _needed(self, call: str, name: str, bit: int, can: int) -> int:
-        """The driver's function for a call that the file must be open for."""
+    def _needed(self, call: str, name: str, bit: int, can: int) -> None:
+        """Refuse a call that the file is not open for, or whose operation the driver does not have."""
         self._open()
         modes = get(self.k, "file", self.file, "f_mode")
         if not modes & bit:
@@ -123,15 +123,23 @@ class OpenFile:
             )
         if not modes & can or not found:
             raise SystemCallFailed(call, -EINVAL)
-        return found
 
     def _open(self) -> None:
         if not self.file:
             raise UsageError(f"{self.path} is closed", remedy="open it again with Kernel.open()")
 
-    def _run(self, fn: int, *args: int) -> int:
-        with self.k.run_as(self.process):
-            return int(self.k.loader.run(fn, *args))
+    def _inside(self, name: str) -> AbstractContextManager[None]:
+        """The system call that calls the operation *name*."""
+        entry = "@misc-open" if self._misc and name == "open" else f"@file-{name}"
+        if self.k.symbols.placed("tty_fops") and self._fops == self.k.address_of("tty_fops"):
+            entry = f"@tty-{name}"
+        inside: AbstractContextManager[None] = self.k.site.inside(entry)
+        return inside
+
+    def _run(self, name: str, *args: int) -> int:
+        """Call an operation of the driver's that it has."""
+        with self.k.run_as(self.process), self._inside(name):
+            return int(self.k.loader.run(self._operation(name), *args))
 
     @contextmanager
     def _memory(self, n: int, content: bytes = b"") -> Iterator[int]:
@@ -163,53 +171,50 @@ class OpenFile:
 
     def read(self, n: int, offset: int | None = None) -> bytes:
         """``read(2)``: at most *n* bytes; with an *offset* ``pread(2)``."""
-        fn = self._needed("read", "read", mode.FMODE_READ, mode.FMODE_CAN_READ)
+        self._needed("read", "read", mode.FMODE_READ, mode.FMODE_CAN_READ)
         n = min(n, MAX_RW_COUNT)
         with self._memory(n) as buffer, self._position(offset) as ppos:
-            got = _done("read", self._run(fn, self.file, buffer, n, ppos))
+            got = _done("read", self._run("read", self.file, buffer, n, ppos))
             return self.process.read(buffer, min(got, n))
 
     def write(self, data: bytes, offset: int | None = None) -> int:
         """``write(2)``: how many bytes were taken; with an *offset* ``pwrite(2)``."""
-        fn = self._needed("write", "write", mode.FMODE_WRITE, mode.FMODE_CAN_WRITE)
+        self._needed("write", "write", mode.FMODE_WRITE, mode.FMODE_CAN_WRITE)
         with self._memory(len(data), data) as buffer, self._position(offset) as ppos:
-            return _done("write", self._run(fn, self.file, buffer, len(data), ppos))
+            return _done("write", self._run("write", self.file, buffer, len(data), ppos))
 
     def ioctl(self, command: int, argument: int | bytes | bytearray = 0) -> Any:
         """``ioctl(2)``, as Python's `fcntl.ioctl`: a number is handed on; of ``bytes`` the driver gets a copy in user
         memory, and what it made of it is returned; a ``bytearray`` is changed in place. Otherwise the result.
         """
         self._open()
-        fn = self._operation("unlocked_ioctl")
-        if not fn:
+        if not self._operation("unlocked_ioctl"):
             raise SystemCallFailed("ioctl", -ENOTTY)
         if isinstance(argument, int):
-            return self._ioctl(fn, command, argument)
+            return self._ioctl(command, argument)
         with self._memory(len(argument), bytes(argument)) as buffer:
-            result = self._ioctl(fn, command, buffer)
+            result = self._ioctl(command, buffer)
             after = self.process.read(buffer, len(argument))
         if isinstance(argument, bytes):
             return after
         argument[:] = after
         return result
 
-    def _ioctl(self, fn: int, command: int, argument: int) -> int:
-        result = _s64(self._run(fn, self.file, command & 0xFFFFFFFF, argument & (1 << 64) - 1))
+    def _ioctl(self, command: int, argument: int) -> int:
+        result = _s64(self._run("unlocked_ioctl", self.file, command & 0xFFFFFFFF, argument & (1 << 64) - 1))
         return _done("ioctl", -ENOTTY if result == -ENOIOCTLCMD else result)
 
     def seek(self, offset: int, whence: int = mode.SEEK_SET) -> int:
         """``lseek(2)``: the new position."""
         self._open()
-        fn = self._operation("llseek")
-        if not fn or not get(self.k, "file", self.file, "f_mode") & mode.FMODE_LSEEK:
+        if not self._operation("llseek") or not get(self.k, "file", self.file, "f_mode") & mode.FMODE_LSEEK:
             raise SystemCallFailed("lseek", -ESPIPE)
-        return _done("lseek", self._run(fn, self.file, offset & (1 << 64) - 1, whence))
+        return _done("lseek", self._run("llseek", self.file, offset & (1 << 64) - 1, whence))
 
     def poll(self) -> int:
         """``poll(2)`` without waiting: the events; all that always can be, for a driver without ``poll``."""
         self._open()
-        fn = self._operation("poll")
-        return self._run(fn, self.file, 0) & 0xFFFFFFFF if fn else 0x145
+        return self._run("poll", self.file, 0) & 0xFFFFFFFF if self._operation("poll") else 0x145
 
     def mmap(self, length: int, offset: int = 0, **more: int) -> int:
         """``mmap(2)`` of the device: the address in the process (`Process.mmap` takes *more*)."""
@@ -217,24 +222,23 @@ class OpenFile:
         handler = self._operation("mmap")
         if not handler:
             raise SystemCallFailed("mmap", -ENODEV)
-        return self.process.mmap(length, file=self.file, handler=handler, offset=offset, **{"flags": 1, **more})
+        with self._inside("mmap"):
+            return self.process.mmap(length, file=self.file, handler=handler, offset=offset, **{"flags": 1, **more})
 
     def fsync(self) -> None:
         """``fsync(2)``."""
         self._open()
-        fn = self._operation("fsync")
-        if not fn:
+        if not self._operation("fsync"):
             raise SystemCallFailed("fsync", -EINVAL)
-        _done("fsync", _s32(self._run(fn, self.file, 0, (1 << 63) - 1, 0)))
+        _done("fsync", _s32(self._run("fsync", self.file, 0, (1 << 63) - 1, 0)))
 
     def close(self) -> None:
         """``close(2)``: ``flush``, then ``release`` of the driver. Twice does nothing."""
         if not self.file:
             return
-        flush, release = self._operation("flush"), self._operation("release")
-        error = _s32(self._run(flush, self.file, 0)) if flush else 0
-        if release:
-            self._run(release, self.inode, self.file)
+        error = _s32(self._run("flush", self.file, 0)) if self._operation("flush") else 0
+        if self._operation("release"):
+            self._run("release", self.inode, self.file)
         self._drop()
         if error:
             raise SystemCallFailed("close", error)

@@ -98,6 +98,7 @@ def platform_device_add(k: Host, pdev: int) -> Guest:
         name += b".%d.auto" % number
     elif number != PLATFORM_DEVID_NONE:
         name += b".%d" % number
+    put(k, "device", _dev(k, pdev), "bus", k.address_of("platform_bus_type"))
     return set_name_text(k, _dev(k, pdev), name) or (yield from device_add(k, _dev(k, pdev)))
 
 

@@ -8,7 +8,8 @@ report pays nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +90,21 @@ class CrashSite:
         self.crash = CrashState()
         self.kmem_cache = kmem_cache
         self.log, self.release, self.regions = k.log, k.release, k.release.addresses
+        self.entry = ""
+        """The inner end of the running system call's frames (`kmem.kapi.kernel_text`); empty for a module's init or
+        exit."""
         self._regs: Regs | None = None
         self._cr2 = 0
         self._sites: dict[tuple[int, int], CallSite] = {}
+
+    @contextmanager
+    def inside(self, entry: str) -> Iterator[None]:
+        """Code of a module runs below the system call whose frames end at *entry*."""
+        before, self.entry = self.entry, entry
+        try:
+            yield
+        finally:
+            self.entry = before
 
     # values (CrashHost)
 
@@ -214,7 +227,7 @@ class CrashSite:
         going = any(module.state == 2 for module in self.k.modules.values())
         text, sched = kernel_text(self.k.release.name), self.k.sched
         ours = not sched.on or (self.k.current == sched.main and not self.k.context.in_interrupt())
-        outer = text.syscall(MODULE_EXIT if going else MODULE_INIT) if ours else []
+        outer = text.syscall(self.entry or (MODULE_EXIT if going else MODULE_INIT)) if ours else []
         return task_trace(frames, inner=inner, outer=outer)
 
     def stack_addresses(self) -> list[int]:

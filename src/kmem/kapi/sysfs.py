@@ -60,7 +60,6 @@ accepts(
     "void device_remove_groups(struct device *dev, const struct attribute_group **groups)",
     "int devm_device_add_group(struct device *dev, const struct attribute_group *grp)",
     "int devm_device_add_groups(struct device *dev, const struct attribute_group **groups)",
-    "void device_set_wakeup_capable(struct device *dev, bool capable)",
     how="there is no sysfs: no file is made",
 )
 accepts(

@@ -20,7 +20,7 @@ from kmem.kapi.sched import (
 )
 from kmem.kapi.timer import deadline_of, ticks_left
 from kmem.sched.core import COMPLETION, FOREVER, SCHEDULE
-from kmem.sched.layout import WAITER
+from kmem.sched.layout import SWAITER
 
 WakeFunction = Callable[[Host, int, int, int, int], int]
 WQ_FLAG_EXCLUSIVE, WQ_FLAG_WOKEN, WQ_FLAG_BOOKMARK = 1, 2, 4
@@ -359,7 +359,7 @@ def _wait(k: Host, x: int, name: str, state: int, timeout: int | None = None) ->
 def _wait_slow(k: Host, x: int, state: int, timeout: int | None) -> Guest:
     deadline = FOREVER if timeout is None else deadline_of(k, timeout)
     k.sched.start()
-    waiter = k.sched.record(k.current) + WAITER
+    waiter = k.sched.record(k.current) + SWAITER
     while True:
         if k.mem.u64(waiter + _SWAIT_LIST) in (0, waiter + _SWAIT_LIST):
             k.mem.set_u64(waiter + _SWAIT_TASK, k.current)

@@ -95,6 +95,13 @@ def executor_of(k: Host, work: int) -> int:
     return 0
 
 
+def init_work(k: Host, work: int, function: int) -> None:
+    """``INIT_WORK()``."""
+    k.mem.set_u64(work, NO_POOL)
+    init_list_head(k, work + _ENTRY)
+    k.mem.set_u64(work + _FUNC, function)
+
+
 def is_queued(k: Host, work: int) -> bool:
     """Whether *work* is in a list of works."""
     return bool(k.mem.u64(work) & PWQ)

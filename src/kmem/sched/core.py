@@ -674,8 +674,9 @@ class Scheduler:
         record = self.record(task)
         if lists.linked(mem, record + at.SLEEPER):
             lists.remove(mem, record + at.SLEEPER)
-        if mem.u32(record + at.KIND) in (*LOCK_KINDS, COMPLETION) and lists.linked(mem, record + at.WAITER):
-            lists.remove(mem, record + at.WAITER)
+        for waiter in (at.WAITER, at.SWAITER_LIST):
+            if lists.linked(mem, record + waiter):
+                lists.remove(mem, record + waiter)
         mem.set_u32(record + at.KIND, NOTHING)
         self.set_state(task, at.TASK_RUNNING)
         mem.set_u32(task + o.on_rq, 1)

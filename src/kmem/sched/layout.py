@@ -16,8 +16,11 @@ RECORD = THREAD_SIZE - RECORD_SIZE
 """Offset of a task's record in its stack; the stack proper ends below it."""
 
 # The record of a task.
-WAITER = 0
-"""The wait queue entry of the kernel function in which the task sleeps (mutex_waiter and its like)."""
+WAITER, SWAITER = 0, 24
+"""The wait queue entry of the kernel function in which the task sleeps: mutex_waiter and its like, which begin with
+their list, and swait_queue, whose list comes after the task. Each is told by its list from one that does not wait, so
+neither may lie on the other's."""
+SWAITER_LIST = SWAITER + 8
 SLEEPER = 48
 """Link in the block's list of tasks that sleep for a time, which is sorted by `DEADLINE`."""
 DEADLINE = 64

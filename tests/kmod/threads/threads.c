@@ -4,7 +4,8 @@
  *
  * mode: mutex, spin (a spinlock), rwsem (the writer side of one), none (a lost
  * update race), abba (two mutexes in two orders), queue (producer and consumer
- * on a wait queue), hold (a mutex that is never released), stay (a thread
+ * on a wait queue), turns (one that sleeps on a completion and on a mutex by
+ * turns), hold (a mutex that is never released), stay (a thread
  * that outlives the module).
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -38,6 +39,7 @@ static DECLARE_RWSEM(rwsem);
 static DECLARE_WAIT_QUEUE_HEAD(room);
 static DECLARE_WAIT_QUEUE_HEAD(goods);
 static DECLARE_COMPLETION(all_done);
+static DECLARE_COMPLETION(turn);
 static atomic_t running = ATOMIC_INIT(0);
 static int counter, stock, sum;
 static struct task_struct *stayer;
@@ -139,6 +141,36 @@ static int consume(void *arg)
 	return 0;
 }
 
+static int give_turns(void *arg)
+{
+	int i;
+
+	for (i = 0; i < rounds; i++) {
+		mutex_lock(&first);
+		complete(&turn);
+		msleep(20);	/* the other one has come to the mutex */
+		count();
+		mutex_unlock(&first);
+		msleep(20);	/* the other one has come to the completion */
+	}
+	over();
+	return 0;
+}
+
+static int take_turns(void *arg)
+{
+	int i;
+
+	for (i = 0; i < rounds; i++) {
+		wait_for_completion(&turn);
+		mutex_lock(&first);
+		count();
+		mutex_unlock(&first);
+	}
+	over();
+	return 0;
+}
+
 static int stay(void *arg)
 {
 	while (!kthread_should_stop())
@@ -166,6 +198,9 @@ static int __init threads_init(void)
 	} else if (!strcmp(mode, "queue")) {
 		start(produce, "produce", 0);
 		start(consume, "consume", 0);
+	} else if (!strcmp(mode, "turns")) {
+		start(take_turns, "take", 0);
+		start(give_turns, "give", 0);
 	} else if (!strcmp(mode, "hold")) {
 		mutex_lock(&first);
 	} else if (!strcmp(mode, "stay") || !strcmp(mode, "halt")) {
