@@ -214,15 +214,15 @@ class Checks:
         size = int(s.size)
         return int(base + (address - base) // size * size)
 
-    def slab_around(self, address: int) -> tuple[range, int, list[int]]:
-        """The page frames of the slab that *address* lies in, the size of its objects, and all of them."""
+    def slab_around(self, address: int) -> tuple[range, int, range]:
+        """The page frames of the slab that *address* lies in, the size of its objects, and where they begin."""
         view = self.k.mm.view
         head = view.page_of(address)
         sl = view.slab(head)
         s, pfn = sl.slab_cache, view.pfn(view.addr(head))
         first = PAGE_OFFSET + (pfn << 12) + int(s.red_left_pad)
         size, count = int(s.size), int(sl.objects)
-        objects = [first + number * size for number in range(count)]
+        objects = range(first, first + size * count, size)
         pages = -(-size * count // 4096)
         return range(pfn, pfn + pages), int(s.object_size), objects
 

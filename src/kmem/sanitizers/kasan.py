@@ -72,6 +72,7 @@ class Bug(StrEnum):
 _BUGS = {
     codes.PAGE_FREE: Bug.USE_AFTER_FREE,
     codes.SLAB_FREE: Bug.USE_AFTER_FREE,
+    codes.SLAB_FREETRACK: Bug.USE_AFTER_FREE,
     codes.PERCPU_FREE: Bug.USE_AFTER_FREE,
     codes.PAGE_REDZONE: Bug.SLAB_OUT_OF_BOUNDS,
     codes.SLAB_REDZONE: Bug.SLAB_OUT_OF_BOUNDS,
@@ -142,8 +143,8 @@ class Memory(Protocol):
     def delays_reuse(self, cache: int) -> bool:
         """Whether freed objects may still be read (``SLAB_TYPESAFE_BY_RCU``)."""
 
-    def slab_around(self, address: int) -> tuple[range, int, list[int]]:
-        """The page frames of the slab that *address* lies in, the size of its objects, and all of them."""
+    def slab_around(self, address: int) -> tuple[range, int, range]:
+        """The page frames of the slab that *address* lies in, the size of its objects, and where they begin."""
 
     def is_free(self, pfn: int) -> bool:
         """Whether nobody has the page."""
@@ -283,9 +284,13 @@ class Kasan:
         pages, size, objects = self._memory.slab_around(address)
         self._seen.update(dict.fromkeys(pages, cache))
         self._mark_beside(pages.start * PAGE, len(pages) * PAGE)
+        whole = -(-size // 8) * 8
         for obj in objects:
             if obj != address and obj not in self._known:
-                self.shadow.poison(obj - PAGE_OFFSET, -(-size // 8) * 8, codes.SLAB_REDZONE)
+                self.shadow.poison(obj - PAGE_OFFSET, whole, codes.SLAB_REDZONE)
+            self.shadow.poison(obj - PAGE_OFFSET + whole, objects.step - whole, codes.SLAB_REDZONE)
+        before = objects.start - PAGE_OFFSET - pages.start * PAGE  # slub_debug's left red zone
+        self.shadow.poison(pages.start * PAGE, before, codes.SLAB_REDZONE)
 
     def _freed(self, event: Event) -> None:
         address, thing = event.ptr, self.objects.get(event.ptr)
@@ -332,6 +337,8 @@ class Kasan:
         room = self._memory.object_size(cache)
         if not self._memory.delays_reuse(cache):
             self.shadow.poison(phys, -(-room // 8) * 8, codes.SLAB_FREE if thing else codes.SLAB_REDZONE)
+            if thing:
+                self.shadow.poison(phys, 8, codes.SLAB_FREETRACK)
         self._gone(event, thing)
 
     def _pages(self, event: Event) -> None:
