@@ -17,10 +17,6 @@ from kmem.sanitizers.report import Finding, Findings
 
 KMOD = Path(__file__).resolve().parent.parent / "kmod"
 SOURCE = (KMOD / "access" / "access.c").read_text().splitlines()
-SIZES = (8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192)
-ODD = (1, 7, 9, 20, 61, 100, 130, 250, 1000, 3000, 5000)
-LARGE = (8193, 20000, 65536)
-WIDTHS = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
 
 pytestmark = [pytest.mark.needs_headers]
 
@@ -77,7 +73,7 @@ def expect(finding: Finding, kind: str, line: int) -> None:
 
 
 @pytest.mark.parametrize("op", ["read", "write"])
-@pytest.mark.parametrize("size", SIZES + ODD + LARGE)
+@pytest.mark.parametrize("size", [8, 61, 4096, 20000])
 def test_kmalloc_oob_right(tried: Tried, size: int, op: str) -> None:
     finding = tried.one(size=size, at=size, op=op)
     expect(finding, "out-of-bounds", place(op, 1))
@@ -87,54 +83,12 @@ def test_kmalloc_oob_right(tried: Tried, size: int, op: str) -> None:
 
 
 @pytest.mark.parametrize("op", ["read", "write"])
-@pytest.mark.parametrize("size", SIZES)
-def test_kmalloc_oob_left(tried: Tried, size: int, op: str) -> None:
-    finding = tried.one(size=size, at=-1, op=op)
-    expect(finding, "out-of-bounds", place(op, 1))
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("size", SIZES + ODD)
-def test_an_access_that_begins_inside_and_ends_outside(tried: Tried, size: int, width: int) -> None:
-    if width > 1 and size >= width:
-        expect(tried.one(size=size, at=size - 1, width=width, op="write"), "out-of-bounds", place("write", width))
-
-
-@pytest.mark.parametrize("op", ["read", "write"])
-@pytest.mark.parametrize("size", SIZES + LARGE)
+@pytest.mark.parametrize("size", [8, 4096, 20000])
 def test_kmalloc_uaf(tried: Tried, size: int, op: str) -> None:
     finding = tried.one(size=size, at=size // 2, op=op, freed=1)
     expect(finding, "use-after-free", place(op, 1))
     assert finding.object is not None
     assert finding.object.freed_at.endswith(f"access.c:{line_of('	if (freed)') + 1}")
-
-
-@pytest.mark.parametrize("start", ["kzalloc", "cache", "pages", "vmalloc"])
-@pytest.mark.parametrize("size", [40, 64, 200, 4096, 5000, 8192])
-@pytest.mark.parametrize("op", ["read", "write"])
-def test_the_byte_behind_any_region(tried: Tried, start: str, size: int, op: str) -> None:
-    if start == "cache" and size == 8192:
-        return  # the slab's last object: the page behind it is in use
-    whole = {"pages": 4096 << (size - 1 >> 12).bit_length()}.get(start, size)
-    finding = tried.one(**{"from": start}, size=size, at=whole, op=op)
-    expect(finding, "out-of-bounds", place(op, 1))
-
-
-@pytest.mark.parametrize("start", ["cache", "pages", "vmalloc"])
-@pytest.mark.parametrize("size", [40, 4096, 8192])
-def test_any_region_after_it_was_freed(tried: Tried, start: str, size: int) -> None:
-    finding = tried.one(**{"from": start}, size=size, op="read", freed=1)
-    expect(finding, "use-after-free", place("read", 1))
-
-
-@pytest.mark.parametrize(
-    ("op", "kind"),
-    [("set", "memset((void *)p"), ("copy", "memcpy(text"), ("user", "if (copy_to_user")],
-)
-@pytest.mark.parametrize("size", [8, 61, 64, 192])
-def test_functions_that_go_beyond(tried: Tried, size: int, op: str, kind: str) -> None:
-    found = tried(size=size, width=size + 1, op=op, fill=1)
-    expect(next(finding for finding in found if finding.kind == "out-of-bounds"), "out-of-bounds", line_of(kind))
 
 
 @pytest.mark.parametrize(
@@ -166,16 +120,6 @@ def test_bytes_that_were_never_written_do_not_leave(tried: Tried) -> None:
     finding = tried.one(op="user", size=64, width=64)
     expect(finding, "uninitialised-leak", line_of("if (copy_to_user"))
     assert "64 bytes" in finding.message
-
-
-@pytest.mark.parametrize("start", ["kmalloc", "kzalloc", "cache", "pages", "vmalloc"])
-@pytest.mark.parametrize("op", ["read", "write", "set", "copy"])
-@pytest.mark.parametrize("size", [8, 20, 64, 4096, 5000])
-def test_what_is_right_is_no_finding(tried: Tried, start: str, op: str, size: int) -> None:
-    assert tried(**{"from": start}, op=op, size=size, at=size - 1, width=1) == []
-    assert (
-        tried(**{"from": start}, op=op, size=size, at=0, width=8 if op in ("read", "write") else min(size, 256)) == []
-    )
 
 
 def test_what_was_written_may_leave(tried: Tried) -> None:

@@ -206,7 +206,11 @@ class Kasan:
                 self._percpu(event)
         elif kind == "percpu_free_percpu":
             self._percpu_freed(event)
-        elif kind == "vfree":
+        elif kind == "ioremap":
+            if event.ptr:
+                room = -(-(event.ptr % PAGE + event.requested) // PAGE) * PAGE - event.ptr % PAGE
+                self._note(event, event.ptr, event.requested, room)
+        elif kind in ("vfree", "iounmap"):
             self._gone(event, self.objects.get(event.ptr))
         elif kind == "kmem_cache_create":
             if event.ptr:
@@ -403,6 +407,10 @@ class Kasan:
                 continue
             length = min(PAGE, size - at)
             shadow.unpoison(phys, length)
+            if event.gfp & ZEROED or not self._mine(event.call_site):
+                shadow.written(phys, length)
+            else:
+                shadow.fresh(phys, length)
             if length < PAGE:
                 rest = -(-length // 8) * 8
                 shadow.poison(phys + rest, PAGE - rest, codes.VMALLOC_INVALID)
@@ -454,7 +462,7 @@ class Kasan:
     def explain(self, address: int) -> Verdict | None:
         """What is known of an address where nothing is mapped: behind a live area, or in one that is gone."""
         for thing in reversed(self.objects.values()):
-            if thing.kind != "vmalloc":
+            if thing.kind not in ("vmalloc", "ioremap"):
                 continue
             if thing.near(address) and not thing.live:
                 return Verdict(Bug.USE_AFTER_FREE, thing)

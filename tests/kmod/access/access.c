@@ -2,7 +2,7 @@
 /*
  * access - one access to memory a load
  *
- * from=   where the memory is: kmalloc, kzalloc, cache, pages, vmalloc, percpu, global
+ * from=   where the memory is: kmalloc, kzalloc, cache, pages, vmalloc, percpu, global, ioremap
  * size=   its bytes
  * at=     where in it the access is, from its start
  * width=  bytes of the access: 1, 2, 4 or 8; any number for set, copy, text and user
@@ -10,11 +10,13 @@
  *         user (copy_to_user from it), none
  * freed=  whether it was freed before
  * again=  whether as much was allocated again after that
- * fault=  a wrong free in place of the right one: double, inside, vfree, kfree, cache, order, errptr, stack, global
+ * fault=  a wrong free in place of the right one: double, inside, vfree, kfree, cache, order, errptr, stack, global,
+ *         destroy (the cache is destroyed twice)
  * fill=   whether it was written before
  */
 #include <linux/err.h>
 #include <linux/gfp.h>
+#include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
@@ -63,6 +65,8 @@ static noinline void *take(void)
 	}
 	if (is("global"))
 		return room;
+	if (is("ioremap"))
+		return (void __force *)ioremap(0xfeb00000, size);
 	return is("kzalloc") ? kzalloc(size, GFP_KERNEL) : kmalloc(size, GFP_KERNEL);
 }
 
@@ -76,6 +80,8 @@ static noinline void give(void *p)
 		vfree(p);
 	else if (is("percpu"))
 		free_percpu(area);
+	else if (is("ioremap"))
+		iounmap((void __iomem __force *)p);
 	else if (!is("global"))
 		kfree(p);
 }
@@ -104,6 +110,12 @@ static noinline void give_wrongly(void *p)
 		kfree(local);
 	} else if (!strcmp(fault, "global")) {
 		kfree(room);
+	} else if (!strcmp(fault, "destroy")) {
+		struct kmem_cache *gone = kmem_cache_create("access_gone", 700, 0, SLAB_ACCOUNT | SLAB_POISON, NULL);
+
+		give(p);
+		kmem_cache_destroy(gone);
+		kmem_cache_destroy(gone);
 	}
 }
 
@@ -134,6 +146,7 @@ static noinline void touch(volatile void *p)
 		if (copy_to_user((void __user *)user, (void *)p, width))
 			pr_info("access: not all was copied\n");
 	}
+	barrier(); /* the calls above return here */
 }
 
 static int __init access_init(void)
