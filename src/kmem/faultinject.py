@@ -86,12 +86,16 @@ class Failing:
         self._lasting = False
         self.failed: Event | None = None
         self.site = ""
+        self._sites: dict[int, str] = {}
         kernel.events.listen(self._event)
 
     def _event(self, event: Event) -> None:
         if event.ptr in (0, (1 << 64) - 1) and self.failed is None and self._kernel.loader.is_code(event.call_site):
             self.failed = event
-            self.site = str(self._kernel.site.call_site(event.call_site))
+            known = self._sites.get(event.call_site)
+            if known is None:
+                known = self._sites[event.call_site] = str(self._kernel.site.call_site(event.call_site))
+            self.site = known
             if self._lasting:
                 self._private.fail_after = 0
         elif self._lasting and self.failed is not None and self._private.fail_after < 0:

@@ -82,6 +82,7 @@ class Kernel:
         self.release = release(self.boot_config.release)
         self.layout = layout(self.boot_config.release)
         self.config = self.release.configs[self.boot_config.config]
+        self._percpu_offsets: dict[str, int] = {}
         self.nr_cpus, self.nr_nodes = self.boot_config.cpus, self.boot_config.nodes
         self.clock = Clock(BOOT_NS)
         self.log = LogBuf(self.clock)
@@ -158,6 +159,12 @@ class Kernel:
 
     def percpu(self, name: str) -> int:
         """Offset of a per-cpu variable, which may be one of those that ``struct pcpu_hot`` unites."""
+        known = self._percpu_offsets.get(name)
+        if known is None:
+            known = self._percpu_offsets[name] = self._percpu_offset(name)
+        return known
+
+    def _percpu_offset(self, name: str) -> int:
         found = export(name, self.release.name)
         if found is not None:
             return found.address

@@ -386,4 +386,4 @@ class Executor:
         if self.cpu.depth:
             self.cpu.flush_tlb()
         else:
-            self.cpu.flush_code()
+            self.cpu.code_changed()

@@ -33,6 +33,12 @@ def line(k: Host, irq: int) -> int:
     return k.address_of("kmem_irqs") + irq * LINE_SIZE
 
 
+def taken(k: Host) -> list[int]:
+    """The lines that have a handler."""
+    words = memoryview(k.mem.read(line(k, 0), NR_IRQS * LINE_SIZE)).cast("Q")[ACTION // 8 :: LINE_SIZE // 8]
+    return [irq for irq, first in enumerate(words) if first]
+
+
 def actions(k: Host, irq: int) -> list[int]:
     """The handlers' structs of a line, in order."""
     found, following = [], k.layout["irqaction"].offset("next")

@@ -307,7 +307,7 @@ class Tasks:
         k: Any = self.k
         if not k.symbols.placed("kmem_irqs"):
             return
-        for number in range(irq.NR_IRQS):
+        for number in irq.taken(k):
             for action in irq.actions(k, number):
                 fn = self.mem.u64(action) or self.mem.u64(action + k.layout["irqaction"].offset("thread_fn"))
                 if module.contains(fn):

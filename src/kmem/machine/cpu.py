@@ -111,6 +111,7 @@ class Cpu:
         self.suspend: Callable[[], Callable[[], None]] | None = None
         """Called before a nested run; what it returns is called after it. For `Traps`, to keep the mailbox."""
         self._depth = 0
+        self._stale = False
         self._vector: int | None = None
         self._stopped_by = ""
         self._pending: BaseException | Outcome | None = None
@@ -155,6 +156,8 @@ class Cpu:
                 f"guest code is run from trap handlers {MAX_DEPTH} levels deep",
                 remedy="write the handler as a generator and yield Call(fn, args) instead of calling Cpu.run",
             )
+        if self._stale and not self._depth:
+            self.flush_code()
         back = self.return_to if return_to is None else return_to
         leave = self._enter(back) if self._depth else None
         self._depth += 1
@@ -385,10 +388,15 @@ class Cpu:
                 self.engine.forget_code(address, count)
             address += count
 
+    def code_changed(self) -> None:
+        """As `flush_code`, before guest code runs the next time."""
+        self._stale = True
+
     def flush_code(self) -> None:
         """Forget all translated code and translations: RAM was rolled back. Not while guest code runs."""
         if self._depth:
             raise InternalError("translated code was flushed while it runs", remedy="use Cpu.code_written")
+        self._stale = False
         self.engine.flush_code()
         self.engine.flush_tlb()
 
