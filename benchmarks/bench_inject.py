@@ -1,4 +1,4 @@
-"""Allocations that are made to fail, in a second of processor time: load, roll back, fail, judge, again (``--fail-each``)."""
+"""Allocations that are made to fail in a second of processor time: roll back, load, fail, judge (``--fail-each``)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ def rate(driver: str, number: int, check: str) -> float:
 def main() -> None:
     """Print one line for each driver."""
     print(f"{'injections a second':32}{'none':>10}{'fast':>10}")
-    for driver, number in (("examples/kmalloc_driver", 1), ("examples/vmalloc_driver", 1), ("examples/notes_driver", 3)):
+    for driver, number in (
+        ("examples/kmalloc_driver", 1),
+        ("examples/vmalloc_driver", 1),
+        ("examples/notes_driver", 3),
+    ):
         rates = [rate(driver, number, check) for check in ("none", "fast")]
         print(f"{driver:32}{rates[0]:10.0f}{rates[1]:10.0f}")
 
