@@ -523,6 +523,17 @@ kmem_registry
     "resource": """
 __release_region __request_region memremap memunmap page_is_ram region_intersects release_resource request_resource
 """,
+    "rhashtable": """
+bucket_table_free_rcu rhashtable_compare_args rhashtable_destroy rhashtable_free_and_destroy rhashtable_init
+rhashtable_insert_slow rhashtable_jhash rhashtable_jhash2 rhltable_init rht_deferred_worker
+""",
+    "rhashtable_nested": """
+__rht_bucket_nested rht_bucket_nested rht_bucket_nested.rhnull rht_bucket_nested_insert
+""",
+    "rhashtable_walk": """
+rhashtable_walk_enter rhashtable_walk_exit rhashtable_walk_next rhashtable_walk_peek rhashtable_walk_start_check
+rhashtable_walk_stop
+""",
     "rtnl": """
 genl_groups genl_ids genl_register_family genl_unregister_family proto_register proto_unregister register_net_sysctl
 register_net_sysctl_sz register_sysctl register_sysctl_sz register_sysctl_table rtnl_held rtnl_is_locked rtnl_lock
@@ -601,6 +612,11 @@ strstr
     "string_helpers": """
 __sysfs_match_string kasprintf_strarray kfree_strarray match_string memcpy_and_pad skip_spaces strim string_escape_mem
 string_get_size string_unescape strreplace strscpy_pad sysfs_streq
+""",
+    "swnode": """
+is_software_node software_node_fwnode software_node_ops software_node_register software_node_register_node_group
+software_node_register_nodes software_node_unregister software_node_unregister_node_group
+software_node_unregister_nodes to_software_node
 """,
     "sysfs": """
 bus_create_file bus_remove_file class_create_file_ns class_remove_file_ns device_add_groups device_create_bin_file
@@ -759,9 +775,10 @@ kmem_chain_register_reboot_notifier kmem_chain_register_switchdev_blocking_notif
 kmem_chain_register_switchdev_notifier kmem_chain_register_vmap_purge_notifier kmem_chain_register_vt_notifier
 param_array_element kmalloced_params param_value pci_bus_type.name pci_next_slot pci_root_bus kmem_init_nsproxy
 net_exit_list net_generic_ids platform_bus_type.name platform_device_id nopage_rs oom_rs printk_ratelimit_state
-slub_oom_rs rcu_cblist kmem_registry genl_groups genl_ids rtnl_held kmem_sched shrink_control shrinker_list
-kmem_nls_charset kmem_nls_default kmem_nls_lower kmem_nls_upper kmem_node_cpumasks tty_class tty_class.name tty_fops
-empty_inode_ops vfs_next_ino kmem_workqueues radix_tree_node_cachep
+slub_oom_rs rcu_cblist kmem_registry rhashtable_compare_args rht_bucket_nested.rhnull genl_groups genl_ids rtnl_held
+kmem_sched shrink_control shrinker_list software_node_ops kmem_nls_charset kmem_nls_default kmem_nls_lower
+kmem_nls_upper kmem_node_cpumasks tty_class tty_class.name tty_fops empty_inode_ops vfs_next_ino kmem_workqueues
+radix_tree_node_cachep
 """
 """Variables of the model's own."""
 

@@ -48,6 +48,16 @@ def del_init(k: Host, entry: int) -> None:
     init_list_head(k, entry)
 
 
+LIST_POISON = 0xDEAD000000000100, 0xDEAD000000000122
+
+
+def delete(k: Host, entry: int) -> None:
+    """``list_del()``: out of its list; its pointers point to nothing."""
+    del_init(k, entry)
+    for number, poison in enumerate(LIST_POISON):
+        k.mem.set_u64(entry + 8 * number, poison)
+
+
 def entries(k: Host, head: int) -> Iterator[int]:
     """The entries from first to last; the one that was yielded may be removed."""
     entry = k.mem.u64(head)

@@ -1,7 +1,7 @@
 """What follows ``%p`` (lib/vsprintf.c, ``pointer()``), 6.1, for the kernel's Debian configuration.
 
 Each conversion is a function of the host, the suffix (the alphanumeric characters behind the ``p``), the pointer and
-the spec. Not modelled: ``%pg`` (block device), the tree walk of ``%pfw``; they print the hashed pointer.
+the spec. Not modelled: ``%pg`` (block device) and ``%pfw`` of what is no software node; they print the hashed pointer.
 """
 
 from __future__ import annotations
@@ -229,9 +229,15 @@ def _device_node(k: Host, suffix: bytes, ptr: int, spec: Spec) -> bytes:
 
 
 def _fwnode(k: Host, suffix: bytes, ptr: int, spec: Spec) -> bytes:
+    from kmem.kapi.swnode import path_of
+
     if suffix[1:2] != b"w":
         return error_string(b"(%pf?)", spec)
-    return error_text(ptr, spec) or default_pointer(k, ptr, spec)
+    wrong = error_text(ptr, spec)
+    names = None if wrong else path_of(k, ptr)
+    if names is None:
+        return wrong or default_pointer(k, ptr, spec)
+    return widen(names[-1] if suffix[2:3] == b"P" else b"/".join(names), spec)
 
 
 def _exact(k: Host, suffix: bytes, ptr: int, spec: Spec) -> bytes:
