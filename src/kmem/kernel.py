@@ -639,6 +639,17 @@ class Kernel:
         self.context.use(base + self.percpu("__preempt_count"))
         self.executor.use_cpu(base, self.mem.u64(task + self.layout["task_struct"].offset("stack")))
 
+    def loaded_modules(self) -> list[int]:
+        """Every ``struct module`` that is loaded."""
+        return [module.address for module in self.loader.loaded.values()]
+
+    def poke_text(self, address: int, code: bytes) -> None:
+        """``text_poke()``: other code at *address*, though it may not be written there."""
+        for offset, byte in enumerate(code):
+            phys = self.mm.phys_of(address + offset)
+            self.mm.ram.mem[phys : phys + 1] = bytes([byte])
+        self.executor.cpu.code_written(address, len(code))
+
     def run_for(self, ns: int) -> None:
         """Let *ns* nanoseconds of simulated time pass: threads, timers and works run as they come."""
         self.tasks.run_for(ns)

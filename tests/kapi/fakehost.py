@@ -482,6 +482,12 @@ class FakeHost:
     def owner_of(self, address: int) -> int:
         return 0
 
+    def loaded_modules(self) -> list[int]:
+        return []
+
+    def poke_text(self, address: int, code: bytes) -> None:
+        self.mem.write(address, code)
+
     def __init__(self) -> None:
         self.mem = FakeMemory()
         self.mm = FakeMm(self.mem)

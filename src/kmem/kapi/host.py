@@ -305,6 +305,12 @@ class Host(Protocol):
     def owner_of(self, address: int) -> int:
         """The ``struct module`` whose memory holds *address*; 0 for the kernel's."""
 
+    def loaded_modules(self) -> list[int]:
+        """Every ``struct module`` that is loaded."""
+
+    def poke_text(self, address: int, code: bytes) -> None:
+        """``text_poke()``: other code at *address*, though it may not be written there."""
+
     @property
     def nr_nodes(self) -> int: ...
 

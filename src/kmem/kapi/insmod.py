@@ -109,6 +109,7 @@ class Modules:
 
     def load(self, file: str | Path | bytes, **params: object) -> Module:
         """Load a module and set its parameters as for :meth:`insmod`; init has not run afterwards."""
+        from kmem.kapi.static_key import patch
         from kmem.modules.image import read_module
 
         image = file if isinstance(file, bytes) else read_module(Path(file))
@@ -131,6 +132,7 @@ class Modules:
             module.free()
             raise InputError(f"module {module.name} is loaded already", remedy="unload it first")
         self.loaded[module.name] = module
+        patch(self.k, module.address)
         self.k.site.forget_sites()
         if self.k.checks:
             self.k.drain()
