@@ -61,7 +61,7 @@ load() {
 }
 snap before '%(proc)s'
 %(loads)s
-snap after '%(proc)s'
+%(script)ssnap after '%(proc)s'
 %(sys)scd /out && tar czf /dev/ttyS1 .
 sync
 poweroff -f
@@ -107,17 +107,19 @@ def boot(
     version: str = VERSION,
     machine: Sequence[str] = (),
     sys: Sequence[str] = (),
+    script: str = "",
 ) -> Boot:
     """Boot Debian's kernel, load the modules one after the other on CPU 0, and return what it said. *loaded* are the
     files of /proc that are wanted of each load; a boot with hundreds of loads had better not bring all. *machine* are
-    more words for QEMU (a later one wins), *sys* files of /sys, for the shell to match, to read at the end.
+    more words for QEMU (a later one wins), *sys* files of /sys, for the shell to match, to read at the end; *script*
+    are lines for the shell after the loads, which may write into /out.
 
     Raises Unavailable, with the way out, where this machine cannot do it, and when the boot took too long.
     """
     if shutil.which(QEMU) is None:
         raise Unavailable(f"{QEMU} not found: apt-get install qemu-system-x86")
     kernel = kernel_image(version)
-    initramfs = _initramfs(loads, loaded, sys)
+    initramfs = _initramfs(loads, loaded, sys, script)
     key = hashlib.sha256(kernel.read_bytes())
     for part in (initramfs, append.encode(), " ".join((*MACHINE, *machine, COMMAND_LINE)).encode()):
         key.update(hashlib.sha256(part).digest())
@@ -136,7 +138,7 @@ def boot(
     return answer
 
 
-def _initramfs(loads: Sequence[Load], loaded: Sequence[str] = PROC, sys: Sequence[str] = ()) -> bytes:
+def _initramfs(loads: Sequence[Load], loaded: Sequence[str] = PROC, sys: Sequence[str] = (), script: str = "") -> bytes:
     """The initial file system: busybox, the modules, and a script that loads them in order."""
     busybox = shutil.which("busybox")
     if busybox is None or b"/ld-linux" in Path(busybox).read_bytes()[:4096]:
@@ -149,6 +151,7 @@ def _initramfs(loads: Sequence[Load], loaded: Sequence[str] = PROC, sys: Sequenc
                 "proc": " ".join(PROC),
                 "loaded": " ".join(loaded),
                 "loads": calls,
+                "script": script,
                 "sys": SYS % " ".join(sys) if sys else "",
             }
         ).encode(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -81,6 +82,22 @@ def known_caches(info: Info) -> Caches:
     return made
 
 
+def shapes(states: Sequence[CacheState]) -> Table:
+    """The caches by the size of their objects with and without what is added, where only one has both.
+
+    Some kernels do not say in an allocation's event which cache it is from, but these two sizes.
+    """
+    found: dict[int, list[int]] = {}
+    for number, state in enumerate(states):
+        if state.exact and "kmalloc-" not in state.name:
+            found.setdefault((state.size << 32) + state.object_size, []).append(number)
+    table = Table(f.WIDTH, 1 << 10)
+    for key, numbers in found.items():
+        if len(numbers) == 1:
+            table.put(key + 1, numbers[0] + 1)
+    return table
+
+
 def page_offset(columns: Columns) -> int | None:
     """Where the direct map begins, by slabs that are used right after their pages were allocated; None if none was."""
     kind, cpu, ptr = columns["kind"], columns["cpu"], columns["ptr"].astype(np.int64)
@@ -119,6 +136,7 @@ class First:
         self.caches = known_caches(info)
         self.slots, self.blocks = Table(f.SLOT_WIDTH, 1 << 16), Table(f.WIDTH, 1 << 14)
         self.sites = Table(f.WIDTH, 1 << 15)
+        self.shapes = shapes(self.caches.states)
         self.state: Array = np.zeros(f.FIRST_WORDS, np.int64)
         self.offset = PAGE_OFFSET
         self.offset_known = False
@@ -148,6 +166,7 @@ class First:
             state[f.F_SLOTS], state[f.F_SLOT_MASK] = self.slots.address, self.slots.capacity - 1
             state[f.F_BLOCKS], state[f.F_BLOCK_MASK] = self.blocks.address, self.blocks.capacity - 1
             state[f.F_SITES], state[f.F_SITE_MASK] = self.sites.address, self.sites.capacity - 1
+            state[f.F_SHAPES], state[f.F_SHAPE_MASK] = self.shapes.address, self.shapes.capacity - 1
             state[f.F_CACHE_OF], state[f.F_CLASS_OF] = caches.of_string.ctypes.data, caches.of_class.ctypes.data
             state[f.F_ORDER_OF] = caches.order.ctypes.data
             state[f.F_PAGE_OFFSET] = np.uint64(self.offset).astype(np.int64)

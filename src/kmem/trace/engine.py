@@ -12,6 +12,7 @@ from kmem.abi.release import MODEL as RELEASE
 from kmem.lib.jit import INTERPRETED
 from kmem.trace import scan as s
 from kmem.trace.schema import Array
+from kmem.trace.table import GOLDEN
 
 READERS = ("kmem.trace.first", "kmem.trace.scan", "kmem.trace.scan_text")
 REPLAY = ("kmem.trace.replay_core",)
@@ -80,6 +81,17 @@ class Table:
             self.words = np.zeros((wanted, self.width // 8), np.int64)
             reader("t_grow")(old.ctypes.data, self.capacity - 1, self.address, wanted - 1, self.width)
             self.capacity = wanted
+
+    def put(self, key: int, value: int) -> None:
+        """Set the second word of the entry of *key*."""
+        self.reserve(1)
+        mask = self.capacity - 1
+        key = int(np.uint64(key & (1 << 64) - 1).astype(np.int64))
+        slot = ((key * GOLDEN & (1 << 64) - 1) >> 24) & mask
+        while self.words[slot, 0] not in (0, key):
+            slot = slot + 1 & mask
+        self.used += self.words[slot, 0] == 0
+        self.words[slot, :2] = key, value
 
 
 class Strings:

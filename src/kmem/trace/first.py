@@ -11,12 +11,13 @@ from typing import Any
 from kmem.lib.host import get8, get16, get32, get64, put8, put64
 from kmem.lib.jit import always_inline, entry, jit, ult
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE
-from kmem.trace.scan import C_ALLOCATED, C_CACHE, C_CPU, C_GFP, C_KIND, C_ORDER, C_PTR, C_SITE, at, put
+from kmem.trace.scan import C_ALLOCATED, C_CACHE, C_CPU, C_GFP, C_KIND, C_ORDER, C_PTR, C_REQUESTED, C_SITE, at, put
 from kmem.trace.table import move_all, seek
 
 F_COLUMNS, F_N, F_SLOTS, F_SLOT_MASK, F_SLOT_USED, F_BLOCKS, F_BLOCK_MASK, F_BLOCK_USED = range(8)
 F_CACHE_OF, F_CLASS_OF, F_ORDER_OF, F_PAGE_OFFSET, F_SITES, F_SITE_MASK, F_SITE_USED = range(8, 15)
-FIRST_WORDS = 16
+F_SHAPES, F_SHAPE_MASK = 15, 16
+FIRST_WORDS = 24
 
 LIVED, WAS_FREE, YOUNG, UNSEEN = 1, 2, 3, 4
 """The slot's object lived; it was free; its slab is younger; its slab is younger, and its allocation was not traced."""
@@ -112,6 +113,14 @@ def cache_of_slot(f: int, ptr: int, site: int) -> int:
     return get64(e + 8) if get64(e) else 0
 
 
+@always_inline
+def cache_of_shape(f: int, columns: int, i: int) -> int:
+    """The only cache, plus 1, of which objects have the sizes that an allocation says; 0 if there are others."""
+    key = (get64(at(columns, C_ALLOCATED) + 8 * i) << 32) + get64(at(columns, C_REQUESTED) + 8 * i) + 1
+    e = seek(at(f, F_SHAPES), at(f, F_SHAPE_MASK), WIDTH, key)
+    return get64(e + 8) if get64(e) else 0
+
+
 @jit
 def learn_site(f: int, site: int, known: int) -> None:
     """What *site* allocated was of this cache."""
@@ -129,8 +138,10 @@ def note_slot(f: int, columns: int, i: int, kind: int, ptr: int) -> None:
     """An object is allocated or freed."""
     known = cache_of_event(columns, i, kind, at(f, F_CACHE_OF), at(f, F_CLASS_OF))
     allocated = kind in (KMALLOC, KMEM_CACHE_ALLOC)
-    if allocated and known == 0 and kind == KMALLOC:
-        return
+    if allocated and known == 0:
+        if kind == KMALLOC:
+            return
+        known = cache_of_shape(f, columns, i)
     e = seek(at(f, F_SLOTS), at(f, F_SLOT_MASK), SLOT_WIDTH, ptr)
     site = get64(at(columns, C_SITE) + 8 * i) if allocated and known == 0 else 0
     if get64(e):

@@ -19,7 +19,7 @@ from kmem.mm.page_exact import split_page
 from kmem.mm.page_free import free_pages
 from kmem.mm.slub import flush_all, slab_alloc_node, slab_free
 from kmem.mm.slub_freelist import virt_to_slab
-from kmem.trace.first import CLASSES, LARGEST, WIDTH, cache_of_event, cache_of_slot, kmalloc_class
+from kmem.trace.first import CLASSES, LARGEST, WIDTH, cache_of_event, cache_of_shape, cache_of_slot, kmalloc_class
 from kmem.trace.scan import (
     C_ALLOCATED,
     C_CPU,
@@ -444,6 +444,8 @@ def alloc_event(k: Any, state: int, columns: int, i: int, kind: int, time: int, 
         put(state, FAILED, at(state, FAILED) + 1)
         return
     known = cache_of_event(columns, i, kind, at(state, CACHE_OF), at(state, CLASS_OF))
+    if known == 0 and kind != KMALLOC:
+        known = cache_of_shape(at(state, FIRST), columns, i)
     if known == 0 and kind != KMALLOC:
         known = cache_of_slot(at(state, FIRST), recorded, get64(at(columns, C_SITE) + 8 * i))
     if known == 0 and kind == KMALLOC:

@@ -17,7 +17,6 @@ from kmem.trace.engine import Table
 from kmem.trace.schema import NUMBER, Array, Recording, site_name
 from kmem.trace.settings import CLASSES, LARGEST
 from kmem.trace.settings import classes as sizes_of
-from kmem.trace.table import GOLDEN
 
 _PREFIXES = ("kmalloc-", "kmalloc-rcl-", "kmalloc-cg-", "dma-kmalloc-")
 MAPPED = "mapped pages"
@@ -67,20 +66,10 @@ class WhatIf:
                 known[:] = [min(known[0], a), max(known[1], b), known[2] + n]
         one = [(site, low, count) for site, (low, high, count) in asked.items() if low == high]
         one.sort(key=lambda x: (-x[1] * x[2], x[0]))
-        self._sites.reserve(len(one[:most]))
         for site, size, _ in one[:most]:
             n = caches.add(guess(f"{site_name(recording.info, site)}?", max(-(-size // 8) * 8, 8)))
             self.caches.append(n)
-            key = np.uint64(site + 1 & (1 << 64) - 1).astype(np.int64)
-            self._put(int(key), n + 1)
-
-    def _put(self, key: int, value: int) -> None:
-        mask = self._sites.capacity - 1
-        slot = ((key * GOLDEN & (1 << 64) - 1) >> 24) & mask
-        while self._sites.words[slot, 0] not in (0, key):
-            slot = slot + 1 & mask
-        self._sites.words[slot] = key, value
-        self._sites.used += 1
+            self._sites.put(site + 1, n + 1)
 
     def tell(self, state: Array) -> None:
         """Put the tables into the state of the compiled code."""
