@@ -124,7 +124,7 @@ def test_smaller_slabs_cost_what_they_cost_the_kernel(
     real_change = sum(theirs_small[n] - theirs_large[n] for n in ours_small)
     record_property(
         "differential",
-        f"slub_max_order=0: {real_change:+,} pages of slabs beside {sum(theirs_large.values()):,}, replayed {change:+,}",
+        f"slub_max_order=0: {real_change:+,} pages of slabs beside {sum(theirs_large.values()):,}; replay {change:+,}",
     )
     assert change * real_change > 0
     assert abs(change - real_change) <= 0.25 * abs(real_change)

@@ -163,9 +163,9 @@ def test_a_replay_in_a_process_of_its_own_is_the_same(tmp_path: Path) -> None:
         outcome_alone(str(tmp_path / "none"), (), "6.1")
 
 
-@pytest.mark.slow
-def test_other_page_blocks_are_compiled_in(tmp_path: Path) -> None:
-    file = write(tmp_path / "raw")
+def test_other_page_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # interpreted: compiling both would take minutes
+    file = write(tmp_path / "raw", 150)
     usual, small = (outcome_alone(file, (("pageblock_order", n), RAM), "6.1") for n in (9, 6))
     assert usual.live_bytes == small.live_bytes
     assert usual.failures == small.failures == 0

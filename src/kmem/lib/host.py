@@ -44,7 +44,10 @@ if TYPE_CHECKING or not COMPILING:
         """Write 64 bits."""
         ctypes.c_int64.from_address(addr).value = value
 
-else:
-    from kmem.lib.hosttype import get8, get16, get32, get64, put8, put16, put32, put64
+    def prefetch(addr: int) -> None:
+        """Say that *addr* is needed soon; it may be anything."""
 
-__all__ = ["get8", "get16", "get32", "get64", "put8", "put16", "put32", "put64"]
+else:
+    from kmem.lib.hosttype import get8, get16, get32, get64, prefetch, put8, put16, put32, put64
+
+__all__ = ["get8", "get16", "get32", "get64", "prefetch", "put8", "put16", "put32", "put64"]

@@ -39,3 +39,17 @@ def _storer(bits: int) -> Any:
 
 get8, get16, get32, get64 = _loader(8), _loader(16), _loader(32), _loader(64)
 put8, put16, put32, put64 = _storer(8), _storer(16), _storer(32), _storer(64)
+
+
+@intrinsic
+def prefetch(typingctx: Any, addr: Any) -> Any:
+    """``__builtin_prefetch()``."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
+        builder.call(function, [builder.inttoptr(args[0], byte), i32(1), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen

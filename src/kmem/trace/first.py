@@ -12,7 +12,7 @@ from kmem.lib.host import get8, get16, get32, get64, put8, put64
 from kmem.lib.jit import always_inline, entry, jit, ult
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE
 from kmem.trace.scan import C_ALLOCATED, C_CACHE, C_CPU, C_GFP, C_KIND, C_ORDER, C_PTR, C_REQUESTED, C_SITE, at, put
-from kmem.trace.table import move_all, seek
+from kmem.trace.table import move_all, remove, seek, soon
 
 F_COLUMNS, F_N, F_SLOTS, F_SLOT_MASK, F_SLOT_USED, F_BLOCKS, F_BLOCK_MASK, F_BLOCK_USED = range(8)
 F_CACHE_OF, F_CLASS_OF, F_ORDER_OF, F_PAGE_OFFSET, F_SITES, F_SITE_MASK, F_SITE_USED = range(8, 15)
@@ -28,6 +28,8 @@ its first event, and its last cache. Of a block and of a site: key and value.
 ALIVE, FIRST_ALLOC, FIRST_FREE = 0xFF, 0x100, 0x200
 """Of a block of pages: the order plus 1 while it lives; what came first."""
 
+AHEAD = 12
+"""How many events before one of them its entries are asked for."""
 NORMAL, RECLAIM, CGROUP, DMA = range(4)
 CLASSES = 16
 GFP_DMA, GFP_RECLAIMABLE, GFP_ACCOUNT = 0x01, 0x10, 0x400000
@@ -98,6 +100,10 @@ def note_block(f: int, pfn: int, order: int, allocated: bool) -> None:
         put64(e, pfn + 1)
         put64(e + 8, (FIRST_ALLOC if allocated else FIRST_FREE) | order << 16)
         put(f, F_BLOCK_USED, at(f, F_BLOCK_USED) + 1)
+    if not allocated and get64(e + 8) & FIRST_ALLOC:  # it came and went: there is no more to know
+        remove(at(f, F_BLOCKS), at(f, F_BLOCK_MASK), WIDTH, e)
+        put(f, F_BLOCK_USED, at(f, F_BLOCK_USED) - 1)
+        return
     put64(e + 8, (get64(e + 8) & ~ALIVE) | (order + 1 if allocated else 0))
 
 
@@ -153,9 +159,11 @@ def note_slot(f: int, columns: int, i: int, kind: int, ptr: int) -> None:
                 learn_site(f, get64(e + 16), known)
         put64(e + 16, site)
         return
+    young = block_lives(f, ptr, known)
+    if young and (known or not allocated):
+        return
     put64(e, ptr)
     put(f, F_SLOT_USED, at(f, F_SLOT_USED) + 1)
-    young = block_lives(f, ptr, known)
     what = (YOUNG if young else WAS_FREE) if allocated else (UNSEEN if young else LIVED)
     put64(e + 8, what | get16(at(columns, C_CPU) + 2 * i) << 8 | known << 32)
     put64(e + 16, site)
@@ -166,7 +174,10 @@ def note_slot(f: int, columns: int, i: int, kind: int, ptr: int) -> None:
 def t_first(ram: Any, f: int) -> int:
     """Take note of a batch of events; how many slots are known. The tables have room for one a event."""
     columns = at(f, F_COLUMNS)
-    for i in range(at(f, F_N)):
+    last = at(f, F_N) - 1
+    for i in range(last + 1):
+        ahead = get64(at(columns, C_PTR) + 8 * min(i + AHEAD, last))
+        soon(at(f, F_SLOTS), at(f, F_SLOT_MASK), SLOT_WIDTH, ahead)
         kind = get8(at(columns, C_KIND) + i)
         ptr = get64(at(columns, C_PTR) + 8 * i)
         if kind in (MM_PAGE_ALLOC, MM_PAGE_FREE):

@@ -178,6 +178,7 @@ def merged(streams: Sequence[_Stream]) -> Iterator[Columns]:
     merge = reader("t_merge")
     out = Columns(EVENTS)
     sources: Array = np.zeros((max(len(streams), 1), s.M_WORDS), np.int64)
+    room: Array = np.zeros(EVENTS + len(sources), np.int64)
     for source, stream in zip(sources, streams, strict=True):
         source[s.M_COLUMNS] = stream.scanner.columns.addresses.ctypes.data
         source[s.M_MORE] = 1
@@ -186,7 +187,7 @@ def merged(streams: Sequence[_Stream]) -> Iterator[Columns]:
             if source[s.M_POS] >= source[s.M_N] and source[s.M_MORE]:
                 source[s.M_MORE] = stream.fill()
                 source[s.M_POS], source[s.M_N] = 0, stream.scanner.columns.n if source[s.M_MORE] else 0
-        out.n = merge(out.addresses.ctypes.data, EVENTS, sources.ctypes.data, len(streams))
+        out.n = merge(out.addresses.ctypes.data, EVENTS, sources.ctypes.data, len(streams), room.ctypes.data)
         if out.n:
             yield out
         elif not sources[:, s.M_MORE].any():

@@ -211,6 +211,9 @@ class Replay:
         s = self.state
         span = max(self._first.end - self._first.begin, 1)
         due, quarter = 0, 1
+        self._sampled = model("k_trace_sample", self.mm)
+        own = sum(self._slabs(n) << self._model_order(n) for n in range(len(self._rows) - 1))
+        self._other_pages = self._sampled(np.zeros(11, np.int64).ctypes.data) - own
         for batch in self._recording.batches():
             self._objects.used, self._blocks.used = int(s[r.OBJECT_USED]), int(s[r.BLOCK_USED])
             self._objects.reserve(batch.n)
@@ -244,11 +247,8 @@ class Replay:
         model("k_trace_silent", self.mm)(self.state.ctypes.data, self._first.end, longest.ctypes.data)
 
     def _sample(self, time: int) -> Sample:
-        free = np.zeros(11, np.int64)
-        for counts in self._free().values():
-            free[: len(counts)] += counts[:11]
-        pages = sum(self._slabs(n) << self._model_order(n) for n in range(len(self._rows) - 1))
-        pages += int(self.state[r.MAPPED_PAGES])
+        free: Array = np.zeros(11, np.int64)
+        pages = self._sampled(free.ctypes.data) - self._other_pages + int(self.state[r.MAPPED_PAGES])
         return Sample(time, free.tolist(), pages)
 
     def _finish(self, result: Result, before: list[int]) -> None:

@@ -13,13 +13,33 @@ from kmem.lib.host import get8, get16, get32, get64, put64
 from kmem.lib.jit import always_inline, entry, fls64, jit, load64, noinline, ptr, store64, ult
 from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE
 from kmem.mm.mm_types import kmem_cache
-from kmem.mm.mmzone import kernel, page_to_pfn, page_to_virt, pfn_to_page, priv, virt_to_page
+from kmem.mm.mmzone import (
+    MAX_NR_ZONES,
+    MAX_ORDER,
+    NR_SLAB_RECLAIMABLE_B,
+    NR_SLAB_UNRECLAIMABLE_B,
+    kernel,
+    page_to_pfn,
+    page_to_virt,
+    pfn_to_page,
+    priv,
+    virt_to_page,
+)
 from kmem.mm.page_alloc import alloc_pages_node
 from kmem.mm.page_exact import split_page
 from kmem.mm.page_free import free_pages
 from kmem.mm.slub import flush_all, slab_alloc_node, slab_free
 from kmem.mm.slub_freelist import virt_to_slab
-from kmem.trace.first import CLASSES, LARGEST, WIDTH, cache_of_event, cache_of_shape, cache_of_slot, kmalloc_class
+from kmem.trace.first import (
+    AHEAD,
+    CLASSES,
+    LARGEST,
+    WIDTH,
+    cache_of_event,
+    cache_of_shape,
+    cache_of_slot,
+    kmalloc_class,
+)
 from kmem.trace.scan import (
     C_ALLOCATED,
     C_CPU,
@@ -34,7 +54,7 @@ from kmem.trace.scan import (
     at,
     put,
 )
-from kmem.trace.table import remove, seek
+from kmem.trace.table import remove, seek, soon
 
 # The state.
 COLUMNS, N, OBJECTS, OBJECT_MASK, OBJECT_USED, BLOCKS, BLOCK_MASK, BLOCK_USED = range(8)
@@ -526,6 +546,8 @@ def k_trace_replay(ram: Any, state: int) -> int:
     columns, n = at(state, COLUMNS), at(state, N)
     cpus = at(state, CPUS)
     for i in range(n):
+        ahead = get64(at(columns, C_PTR) + 8 * min(i + AHEAD, n - 1))
+        soon(at(state, OBJECTS), at(state, OBJECT_MASK), OBJECT_WIDTH, ahead)
         kind = get8(at(columns, C_KIND) + i)
         if kind > MM_PAGE_FREE:
             continue
@@ -576,6 +598,20 @@ def k_trace_cpu_slab(ram: Any, s: int, objects: int, count: int, cpu: int) -> in
     slab_free(k, cache, virt_to_slab(k, obj), obj, obj, 1)
     v.cpu = 0
     return count
+
+
+@entry
+def k_trace_sample(ram: Any, out: int) -> int:
+    """Write the free blocks of each order, of all zones together, to *out*; the pages of all slabs."""
+    k = kernel(ram)
+    for order in range(MAX_ORDER):
+        count = 0
+        for node in range(k.nr_node_ids):
+            for index in range(MAX_NR_ZONES):
+                count += k.node_data[node].node_zones[index].free_area[order].nr_free
+        put64(out + 8 * order, count)
+    pages: int = k.vm_node_stat[NR_SLAB_RECLAIMABLE_B] + k.vm_node_stat[NR_SLAB_UNRECLAIMABLE_B]
+    return pages
 
 
 @entry

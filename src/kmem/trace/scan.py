@@ -270,19 +270,6 @@ def t_scan_pages(ram: Any, state: int) -> int:
     return at(state, N)
 
 
-@always_inline
-def copy_event(to: int, n: int, source: int, i: int) -> None:
-    """Copy event *i* of the columns *source* to place *n* of the columns *to*."""
-    for c in range(C_GFP):
-        put64(at(to, c) + 8 * n, get64(at(source, c) + 8 * i))
-    for c in range(C_GFP, C_CPU):
-        put32(at(to, c) + 4 * n, get32(at(source, c) + 4 * i))
-    for c in range(C_CPU, C_KIND):
-        put16(at(to, c) + 2 * n, get16(at(source, c) + 2 * i))
-    for c in range(C_KIND, C_ORDER + 1):
-        put8(at(to, c) + n, get8(at(source, c) + i))
-
-
 # A source of a merge: its columns, the next event and how many there are, whether more will come.
 M_COLUMNS, M_POS, M_N, M_MORE, M_WORDS = range(5)
 
@@ -295,9 +282,9 @@ def next_time(sources: int, i: int) -> int:
 
 
 @noinline
-def merge_some(to: int, n: int, capacity: int, sources: int, count: int) -> int:
-    """Copy what the source with the earliest event has before the others'; how many. 0 if one of them has to be
-    filled first, or all are at their end.
+def merge_some(order: int, n: int, capacity: int, sources: int, count: int) -> int:
+    """Put what the source with the earliest event has before the others' into *order*, as source and place; how many.
+    0 if one of them has to be filled first, or all are at their end.
     """
     best, second = -1, -1
     for i in range(count):
@@ -314,28 +301,55 @@ def merge_some(to: int, n: int, capacity: int, sources: int, count: int) -> int:
         return 0
     stop = next_time(sources, second) if second >= 0 else -1
     s = sources + 8 * M_WORDS * best
-    source = at(s, M_COLUMNS)
-    i, end = at(s, M_POS), at(s, M_N)
-    copied = 0
-    while i < end and n + copied < capacity:
-        if copied and ult(stop, get64(at(source, C_TIME) + 8 * i)):
-            break
-        copy_event(to, n + copied, source, i)
-        copied += 1
+    times = at(at(s, M_COLUMNS), C_TIME)
+    i = at(s, M_POS)
+    end = min(at(s, M_N), i + capacity - n)
+    begin = i
+    while i < end and (i == begin or not ult(stop, get64(times + 8 * i))):
+        put64(order + 8 * (n + i - begin), best << 32 | i)
         i += 1
     put(s, M_POS, i)
-    return copied
+    return i - begin
+
+
+@noinline
+def gather(to: int, order: int, n: int, bases: int, c: int) -> None:
+    """Fill the column *c* of *to*: *n* values in their *order*; *bases* are the sources' columns."""
+    column = at(to, c)
+    if c < C_GFP:
+        for j in range(n):
+            o = get64(order + 8 * j)
+            put64(column + 8 * j, get64(get64(bases + 8 * (o >> 32)) + 8 * (o & 0xFFFFFFFF)))
+    elif c < C_CPU:
+        for j in range(n):
+            o = get64(order + 8 * j)
+            put32(column + 4 * j, get32(get64(bases + 8 * (o >> 32)) + 4 * (o & 0xFFFFFFFF)))
+    elif c < C_KIND:
+        for j in range(n):
+            o = get64(order + 8 * j)
+            put16(column + 2 * j, get16(get64(bases + 8 * (o >> 32)) + 2 * (o & 0xFFFFFFFF)))
+    else:
+        for j in range(n):
+            o = get64(order + 8 * j)
+            put8(column + j, get8(get64(bases + 8 * (o >> 32)) + (o & 0xFFFFFFFF)))
 
 
 @entry
-def t_merge(ram: Any, to: int, capacity: int, sources: int, count: int) -> int:
-    """Merge events by time into the columns *to* until these are full or a source has to be filled; how many."""
+def t_merge(ram: Any, to: int, capacity: int, sources: int, count: int, room: int) -> int:
+    """Merge events by time into the columns *to* until these are full or a source has to be filled; how many. *room*
+    has a word for each event and each source.
+    """
     n = 0
     while n < capacity:
-        copied = merge_some(to, n, capacity, sources, count)
-        if copied == 0:
-            return n
-        n += copied
+        found = merge_some(room, n, capacity, sources, count)
+        if found == 0:
+            break
+        n += found
+    bases = room + 8 * capacity
+    for c in range(C_ORDER + 1):
+        for i in range(count):
+            put64(bases + 8 * i, at(at(sources + 8 * M_WORDS * i, M_COLUMNS), c))
+        gather(to, room, n, bases, c)
     return n
 
 

@@ -5,7 +5,7 @@ A table is an array of entries, the key first; a power of two of them, at most h
 
 from __future__ import annotations
 
-from kmem.lib.host import get64, put64
+from kmem.lib.host import get64, prefetch, put64
 from kmem.lib.jit import always_inline, lshr, mul64
 
 GOLDEN = -7046029254386353131
@@ -15,6 +15,12 @@ GOLDEN = -7046029254386353131
 def home(key: int, mask: int) -> int:
     """Where the search for *key* begins."""
     return lshr(mul64(key, GOLDEN), 24) & mask
+
+
+@always_inline
+def soon(table: int, mask: int, width: int, key: int) -> None:
+    """The entry of *key* is needed soon."""
+    prefetch(table + home(key, mask) * width)
 
 
 @always_inline
