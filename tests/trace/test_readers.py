@@ -131,6 +131,20 @@ def test_events_of_old_kernels(tmp_path: Path) -> None:
     assert (got["call_site"][0], got["node"][0], got["time"][0]) == (0xFFFFFFFF81234567, 1, 6_500_000_000)
 
 
+@pytest.mark.parametrize("length", range(1, 17))
+def test_keys_are_whole_words_wherever_lines_end(tmp_path: Path, length: int) -> None:
+    other = "bytes_rex=1 xbytes_req=2 bytes_reqs=3 ptrs=4 nodes=5 orderly=6 bytes_alloca=7 bytes_req"
+    line = f"sh-1 [000] .... 7.0: kmalloc: {other} call_site=a=b ptr=0x{'f' * 8}80001000 bytes_req=8 bytes_alloc=16"
+    (tmp_path / "t.txt").write_text(f"{line} gfp_flags=none node=-1 name={'n' * length}\n" * 5)
+    recording = open_trace(tmp_path / "t.txt")
+    got = read(recording)
+    assert got["requested"].tolist() == [8] * 5
+    assert got["allocated"].tolist() == [16] * 5
+    assert got["ptr"].tolist() == [0xFFFFFFFF80001000] * 5
+    assert {recording.info.strings[c] for c in got["cache"]} == {"n" * length}
+    assert {site_name(recording.info, int(s)) for s in got["call_site"]} == {"a=b"}
+
+
 def test_lost_and_unknown_lines_are_counted(tmp_path: Path) -> None:
     good = made.ftrace(EVENTS[:2])
     (tmp_path / "t.txt").write_text(

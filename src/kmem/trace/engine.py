@@ -27,7 +27,7 @@ def reader(name: str) -> Callable[..., int]:
         from kmem.trace import first, scan_text
 
         assert first.FIRST_WORDS
-        assert scan_text.KEY_NAMES
+        assert scan_text.LONGEST_LINE
         function: Any = ENTRIES[name][0]
         return lambda *args: int(function(None, *args))
     from kmem.lib.build import loaded

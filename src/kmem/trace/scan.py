@@ -14,7 +14,7 @@ from kmem.lib.jit import always_inline, entry, jit, lshr, mul64, noinline, shl, 
 # The state: the input, where reading is, the columns and how many events are in them, tables, counts.
 IN, IN_SIZE, POS, CAPACITY, N, COLUMNS, KIND_OF, ROWS, STRINGS, CPU = range(10)
 LOST, UNPARSED, SKIPPED, ERROR, LAST_TIME, PAGE_SIZE, PAGE_DATA, PAGE_COMMIT, PAGE_COMMIT_SIZE = range(10, 19)
-SITES, GFPS, EVENT_NAMES, KEYS, PAGE_TIME = range(19, 24)
+SITES, GFPS, EVENT_NAMES, PAGE_TIME = range(19, 23)
 STATE_WORDS = 32
 
 # Columns, as in kmem.trace.schema.

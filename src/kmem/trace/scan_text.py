@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.lib.host import get8, put8, put16, put32, put64
-from kmem.lib.jit import always_inline, entry, jit, noinline
+from kmem.lib.host import get8, get32, get64, put8, put16, put32, put64
+from kmem.lib.jit import always_inline, entry, fls64, jit, noinline
 from kmem.trace.scan import (
     C_ALLOCATED,
     C_CACHE,
@@ -32,7 +32,6 @@ from kmem.trace.scan import (
     GFPS,
     IN,
     IN_SIZE,
-    KEYS,
     KIND_OF,
     LOST,
     POS,
@@ -51,11 +50,22 @@ SPACE, HASHMARK, OPEN, CLOSE, COLON, DOT, EQUALS, PAREN, NEWLINE, SLASH, MINUS =
     *(32, 35, 91, 93, 58, 46, 61, 40, 10, 47, 45),
 )
 NO_CPU = -1
-KEY_NAMES = (
-    *("call_site", "ptr", "bytes_req", "bytes_alloc", "gfp_flags", "node", "name", "pfn", "order"),
-    *("alloc_order", "fallback_order"),
-)
 K_SITE, K_PTR, K_REQUESTED, K_ALLOCATED, K_GFP, K_NODE, K_NAME, K_PFN, K_ORDER, K_ALLOC_ORDER, K_FALLBACK = range(1, 12)
+LINES, ONES, TOPS = 0x0A0A0A0A0A0A0A0A, 0x0101010101010101, -0x7F7F7F7F7F7F7F80
+"""Eight newlines; the lowest and the highest bit of eight bytes."""
+
+
+def _word(text: str) -> int:
+    """Up to eight characters as the number that they are in memory."""
+    return int.from_bytes(text.encode(), "little")
+
+
+CALL_SIT, BYTES_RE, GFP_FLAG, BYTES_AL, ALLOC_OR, FALLBACK = (
+    _word(text) for text in ("call_sit", "bytes_re", "gfp_flag", "bytes_al", "alloc_or", "fallback")
+)
+PTR, PFN, NODE, NAME, ORDE, LLOC, RDER, CK_ORDER = (
+    _word(text) for text in ("ptr", "pfn", "node", "name", "orde", "lloc", "rder", "ck_order")
+)
 PAGE_KIND = 64
 """Set in the kind of an event of which the order says how much it is about."""
 LONGEST_LINE = 1 << 15
@@ -104,15 +114,10 @@ def hexadecimal(p: int, end: int) -> int:
     value = 0
     while p < end:
         c = get8(p)
-        if digit(c):
-            c -= 48
-        elif 97 <= c <= 102:
-            c -= 87
-        elif 65 <= c <= 70:
-            c -= 55
-        else:
+        letter = (c | 32) - 97
+        if not (48 <= c <= 57) | (0 <= letter <= 5):
             return value
-        value = ((value & 0xFFFFFFFFFFFFFFF) << 4) | c
+        value = ((value & 0xFFFFFFFFFFFFFFF) << 4) | ((c & 15) + 9 * (c >> 6))
         p += 1
     return value
 
@@ -253,6 +258,42 @@ def put_value(state: int, n: int, key: int, p: int, end: int) -> bool:
     return True
 
 
+@always_inline
+def key_of(p: int, size: int) -> int:
+    """Which key the *size* characters at *p* are, 0 for others. There is room to read on after them."""
+    if size == 9:
+        head, last = get64(p), get8(p + 8)
+        if head == CALL_SIT and last == 101:
+            return K_SITE
+        if head == BYTES_RE and last == 113:
+            return K_REQUESTED
+        if head == GFP_FLAG and last == 115:
+            return K_GFP
+    elif size == 3:
+        head = get32(p) & 0xFFFFFF
+        if head == PTR:
+            return K_PTR
+        if head == PFN:
+            return K_PFN
+    elif size == 4:
+        head = get32(p)
+        if head == NODE:
+            return K_NODE
+        if head == NAME:
+            return K_NAME
+    elif size == 11:
+        head, last = get64(p), get32(p + 7)
+        if head == BYTES_AL and last == LLOC:
+            return K_ALLOCATED
+        if head == ALLOC_OR and last == RDER:
+            return K_ALLOC_ORDER
+    elif size == 5 and get32(p) == ORDE and get8(p + 4) == 114:
+        return K_ORDER
+    elif size == 14 and get64(p) == FALLBACK and get64(p + 6) == CK_ORDER:
+        return K_FALLBACK
+    return 0
+
+
 @jit
 def scan_values(state: int, n: int, p: int, end: int) -> bool:
     """All ``key=value`` of a line; whether there was a pointer or a page among them."""
@@ -261,18 +302,33 @@ def scan_values(state: int, n: int, p: int, end: int) -> bool:
         p = skip_spaces(p, end)
         if p >= end:
             return found
-        stop = word_end(p, end)
         q = p
-        while q < stop and get8(q) != EQUALS:
+        while q < end and get8(q) != EQUALS and get8(q) != SPACE:
             q += 1
-        if q < stop:
-            key = find(at(state, KEYS), p, q - p)
+        stop = q
+        if q < end and get8(q) == EQUALS:
+            stop = word_end(q, end)
+            key = key_of(p, q - p)
             if key:
                 if not put_value(state, n, key, q + 1, stop):
                     return False
                 if key in (K_PTR, K_PFN):
                     found = True
         p = stop
+
+
+@always_inline
+def line_end(p: int, end: int) -> int:
+    """Where the line at *p* ends, or *end*."""
+    while p + 8 <= end:
+        word = get64(p) ^ LINES
+        zeros = (word - ONES) & ~word & TOPS
+        if zeros:
+            return p + (fls64(zeros & -zeros) - 1 >> 3)
+        p += 8
+    while p < end and get8(p) != NEWLINE:
+        p += 1
+    return p
 
 
 @jit
@@ -343,9 +399,7 @@ def t_scan_text(ram: Any, state: int) -> int:
     p = at(state, IN) + at(state, POS)
     end = at(state, IN) + at(state, IN_SIZE)
     while p < end and at(state, N) < at(state, CAPACITY):
-        q = p
-        while q < end and get8(q) != NEWLINE:
-            q += 1
+        q = line_end(p, end)
         if q >= end:
             break
         stop = q

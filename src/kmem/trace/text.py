@@ -13,7 +13,7 @@ from kmem.abi import gfp
 from kmem.errors import KmemError
 from kmem.trace import scan as s
 from kmem.trace.engine import Strings, reader
-from kmem.trace.scan_text import KEY_NAMES, LONGEST_LINE, PAGE_KIND
+from kmem.trace.scan_text import LONGEST_LINE, PAGE_KIND
 from kmem.trace.schema import KINDS, NUMBER, OLD_NAMES, Array, Columns, Info
 
 CHUNK = 1 << 20
@@ -64,19 +64,17 @@ class TextRecording:
     def _scan(self, file: BinaryIO) -> Iterator[Columns]:
         info = self.info
         strings, sites, gfps = Strings(), Strings(1 << 16, 1 << 22), Strings()
-        names, keys = Strings(1 << 10, 1 << 14), Strings(1 << 10, 1 << 14)
+        names = Strings(1 << 10, 1 << 14)
         kind_of: Array = np.zeros(1 << 10, np.uint8)
         for name in (*KINDS, *OLD_NAMES):
             kind = NUMBER[OLD_NAMES.get(name, name)] + 1
             kind_of[names.add(name)] = kind | (PAGE_KIND if name.startswith("mm_page") else 0)
-        for name in KEY_NAMES:
-            keys.add(name)
         columns = Columns(EVENTS)
         state: Array = np.zeros(s.STATE_WORDS, np.int64)
         state[s.CAPACITY], state[s.COLUMNS] = EVENTS, columns.addresses.ctypes.data
         state[s.KIND_OF], state[s.STRINGS], state[s.SITES] = kind_of.ctypes.data, strings.address, sites.address
-        state[s.GFPS], state[s.EVENT_NAMES], state[s.KEYS] = gfps.address, names.address, keys.address
-        buffer: Array = np.zeros(CHUNK + LONGEST_LINE, np.uint8)
+        state[s.GFPS], state[s.EVENT_NAMES] = gfps.address, names.address
+        buffer: Array = np.zeros(CHUNK + LONGEST_LINE + 64, np.uint8)[:-64]  # words are read
         view = memoryview(buffer.data)
         state[s.IN] = buffer.ctypes.data
         scan = reader("t_scan_text")
