@@ -39,14 +39,14 @@ state() {
 for e in EVENTS; do [ -d events/kmem/$e ] && echo 1 > events/kmem/$e/enable; done
 state before
 echo 1 > tracing_on
-mkdir /work
+mkdir /many
 i=0
-while [ $i -lt 600 ]; do echo $i > /work/$i; i=$((i+1)); done
+while [ $i -lt 600 ]; do echo $i > /many/$i; i=$((i+1)); done
 i=0
 while [ $i -lt 200 ]; do sleep 1000 & i=$((i+1)); done
 find /proc/sys /sys/devices > /dev/null 2>&1
 i=0
-while [ $i -lt 300 ]; do rm /work/$i; i=$((i+1)); done
+while [ $i -lt 300 ]; do rm /many/$i; i=$((i+1)); done
 echo 0 > tracing_on
 state after
 cat trace > /out/trace/trace.txt

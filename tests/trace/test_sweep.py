@@ -12,7 +12,7 @@ from kmem.trace.errors import TraceError
 from kmem.trace.open import open_trace
 from kmem.trace.replay import replay
 from kmem.trace.result import Options, Result
-from kmem.trace.sweep import Outcome, combinations, local, outcome, outcome_alone, run_on_cluster, sweep
+from kmem.trace.sweep import Outcome, combinations, local, outcome, outcome_alone, run_here, run_on_cluster, sweep
 from tests.trace import made
 
 RAM = ("ram", 256 << 20)
@@ -154,6 +154,16 @@ def test_a_sweep_that_was_stopped_goes_on(tmp_path: Path) -> None:
     kept.write_bytes(b"something else")
     with pytest.raises(TraceError, match="no outcomes"):
         outcomes.load(kept)
+
+
+def test_what_cannot_be_replayed_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="65"):
+        list(run_here([(write(tmp_path / "raw"), (("cpus", 65), RAM), "6.1")], 1))
+
+
+def test_the_largest_machine(tmp_path: Path) -> None:
+    work = write(tmp_path / "raw"), (("ram", 1 << 40),), "6.1"
+    assert outcome(*work).live_bytes == outcome(work[0], (RAM,), "6.1").live_bytes
 
 
 def test_a_replay_in_a_process_of_its_own_is_the_same(tmp_path: Path) -> None:

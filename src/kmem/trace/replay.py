@@ -8,6 +8,7 @@ from kmem.abi.slab_flags import slab_flags
 from kmem.errors import UsageError
 from kmem.kernel import Kernel, boot
 from kmem.lib.cstruct import u64
+from kmem.mm.config import LARGEST_RAM
 from kmem.mm.mm_types import kmem_cache
 from kmem.mm.vm_events import EV_SLAB_DISCARD, EV_SLAB_NEW
 from kmem.trace import first as f
@@ -24,7 +25,7 @@ SITES, TASKS = 1 << 14, 1 << 14
 SAMPLES = 60
 SILENT_LIVES = 32
 """So many lives of a call site's objects have to have been seen to say that it frees without events."""
-SMALLEST, LARGEST = 256 << 20, 1 << 40
+SMALLEST = 256 << 20
 
 
 COUNTS = {
@@ -81,7 +82,7 @@ class Replay:
         self.release = options.release or ("6.12" if "sheaf_capacity" in info.before.get("slab", "") else "6.1")
         self.cpus = options.cpus or max(info.cpus, 1)
         ram = options.ram or max(memory_kib(info.before.get("meminfo", "")) << 10, 1 << 30)
-        self.ram = min(max(-(-ram // (2 << 20)) * (2 << 20), SMALLEST), LARGEST)
+        self.ram = min(max(-(-ram // (2 << 20)) * (2 << 20), SMALLEST), LARGEST_RAM)
         settings = {"slab_nomerge": bool(options.chosen.get("nomerge", 1)), **boot_options(options.chosen)}
         self.kernel: Kernel = boot(self.release, self.ram, self.cpus, config="plain", **settings)
         self.mm = self.kernel.mm

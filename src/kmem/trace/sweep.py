@@ -141,16 +141,22 @@ def outcome_alone(file: str, settings: Settings, release: str) -> Outcome:
     return Outcome.of(answer)
 
 
-def _one(work: Work) -> Outcome:
-    """One replay in a worker of a pool."""
-    return outcome_alone(*work) if "pageblock_order" in dict(work[1]) else outcome(*work)
+def _one(work: Work) -> Outcome | tuple[str, str]:
+    """One replay in a worker of a pool; what is wrong and its remedy, if it cannot be."""
+    try:
+        return outcome_alone(*work) if "pageblock_order" in dict(work[1]) else outcome(*work)
+    except KmemError as error:
+        return str(error), error.remedy
 
 
 def run_here(work: Sequence[Work], jobs: int) -> Iterator[Outcome]:
     """All of *work* in as many processes as there are processors, or *jobs*."""
     with ProcessPoolExecutor(min(jobs or os.cpu_count() or 1, len(work)), get_context("spawn")) as pool:
         for done in as_completed([pool.submit(_one, one) for one in work]):
-            yield done.result()
+            found = done.result()
+            if not isinstance(found, Outcome):
+                raise UsageError(found[0], remedy=found[1])
+            yield found
 
 
 def run_on_cluster(work: Sequence[Work], scheduler: str) -> Iterator[Outcome]:
