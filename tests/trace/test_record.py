@@ -24,6 +24,7 @@ def test_names_of_call_sites() -> None:
     text = "ffffffff81000000 T a\nffffffff81000100 t b\nffffffff82000000 D data\n"
     assert names_of([0xFFFFFFFF81000123, 0xFFFFFFFF80000000], text) == {0xFFFFFFFF81000123: "b+0x23"}
     assert names_of([1], "0000000000000000 T a\n") == {}
+    assert names_of([0xFFFFFFFF81000123], "f\ufffdffffff81000000 T a\n" + text) != {}
 
 
 def test_recording_without_root_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
+
+_ADDRESS = re.compile("[0-9a-f]{1,16}")
 
 
 def names_of(sites: Iterable[int], kallsyms: str) -> dict[int, str]:
@@ -11,7 +14,7 @@ def names_of(sites: Iterable[int], kallsyms: str) -> dict[int, str]:
     found: list[tuple[int, str]] = []
     for line in kallsyms.splitlines():
         words = line.split()
-        if len(words) >= 3 and words[1] in "tTwW":
+        if len(words) >= 3 and words[1] in "tTwW" and _ADDRESS.fullmatch(words[0]):
             found.append((int(words[0], 16), words[2]))
     found.sort()
     starts = [address for address, _ in found]
