@@ -80,6 +80,10 @@ SELFTESTS = {
     "interval_tree_test": says(
         "interval tree insert/remove", "interval tree search", init=EAGAIN, words=("perf_loops=10", "search_loops=10")
     ),
+    "test_string": says("String selftests succeeded"),
+    "test_div64": says("test_div64: Starting 64bit/32bit division and modulo test"),
+    "test_debug_virtual": says(),
+    "test_ref_tracker": says(),
     "globtest": says("glob: 64 self-tests passed, 0 failed"),
 }
 """Tests that a stock kernel can load."""
@@ -109,6 +113,8 @@ SUITES = {
     "test_list_sort": suite("list_sort", 1),
     "test_hash": suite("hash", 2),
     "test_linear_ranges": suite("linear-ranges-test", 4),
+    "rational-test": Verdict(("# rational_test: pass:8 fail:0 skip:0 total:8", "ok 1 rational_test", "ok 1 rational")),
+    "kunit-example-test": suite("example", 2, 2),
     "list-test": Verdict(("# list-kunit-test: pass:39 fail:0 skip:0 total:39", "ok 1 list-kunit-test", "ok 2 hlist")),
 }
 """KUnit suites; the framework is kmem's."""
@@ -125,7 +131,10 @@ def built() -> dict[str, Path]:
         (tree / name).write_text(text)
     headers = [path.relative_to(source) for path in sorted((source / "lib").glob("*.h"))]
     others = [Path("mm/slab.h"), Path("tools/testing/selftests/kselftest_module.h")]
-    for name in [*(Path("lib", f"{name}.c") for name in names), *headers, *others]:
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, tree / name)
+    for path in [*headers, *others]:
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, tree / path)
+    for name in names:
+        [path] = (source / "lib").rglob(f"{name}.c")
+        shutil.copyfile(path, tree / "lib" / path.name)
     return {path.stem: path for path in build(tree).modules}

@@ -20,7 +20,7 @@ RELEASE = "6.1"
 PACKAGE = f"linux-source-{RELEASE}"
 INSTALLED = Path(f"/usr/src/{PACKAGE}.tar.xz")
 WANTED = (
-    *("lib/*.c", "lib/*.h", "mm/slab.h", "mm/kasan/kasan.h", "mm/kasan/kasan_test.c"),
+    *("lib/*.c", "lib/*.h", "lib/math/*.c", "lib/kunit/*.c", "mm/slab.h", "mm/kasan/kasan.h", "mm/kasan/kasan_test.c"),
     "tools/testing/selftests/kselftest_module.h",
     *("drivers/net/dummy.c", "drivers/net/ifb.c", "drivers/net/tun.c"),
     *("drivers/char/ppdev.c", "drivers/scsi/scsi_debug.c"),
