@@ -298,3 +298,35 @@ accepts(
     "struct inode *inode, u32 cookie)",
     how="nobody watches files",
 )
+answers(
+    0,
+    "drivers/acpi/processor_perflib.c",
+    "int acpi_processor_preregister_performance(struct acpi_processor_performance *performance)",
+    how="the firmware describes no processor",
+)
+answers(
+    -19,
+    "drivers/cpufreq/cpufreq.c",
+    "int cpufreq_register_driver(struct cpufreq_driver *driver_data)",
+    how="no CPU has another frequency: -ENODEV",
+)
+accepts(
+    "drivers/base/transport_class.c",
+    "void transport_setup_device(struct device *dev)",
+    "int transport_add_device(struct device *dev)",
+    "void transport_configure_device(struct device *dev)",
+    "void transport_remove_device(struct device *dev)",
+    "void transport_destroy_device(struct device *dev)",
+    how="no attributes of a transport appear",
+)
+accepts(
+    "net/core/flow_dissector.c",
+    "void skb_flow_dissector_init(struct flow_dissector *flow_dissector, const struct flow_dissector_key *key, "
+    "unsigned int key_count)",
+    how="there is no packet",
+)
+accepts(
+    "drivers/video/backlight/backlight.c",
+    "void backlight_device_unregister(struct backlight_device *bd)",
+    how="there is no screen",
+)

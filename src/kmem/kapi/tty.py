@@ -14,7 +14,7 @@ from kmem.kapi.chrdev import (
 )
 from kmem.kapi.classes import class_data, kernel_class
 from kmem.kapi.devicecore import create, device_destroy, device_unregister
-from kmem.kapi.errno import EINVAL, ENOMEM, err_ptr, is_err
+from kmem.kapi.errno import EINVAL, ENODEV, ENOMEM, err_ptr, is_err
 from kmem.kapi.export import data, export, simplified
 from kmem.kapi.fields import at, get, put, text
 from kmem.kapi.host import Guest, Host, s32
@@ -252,3 +252,22 @@ def uart_unregister_driver(k: Host, drv: int) -> Guest:
     put(k, "uart_driver", drv, "state", 0)
     put(k, "uart_driver", drv, "tty_driver", 0)
     return 0
+
+
+@export(simplified("of the drivers that modules have registered: the machine has no terminal of its own"))
+def tty_dev_name_to_number(k: Host, name: int, number: int) -> int:
+    """``int tty_dev_name_to_number(const char *name, dev_t *number)``
+
+    drivers/tty/tty_io.c, 6.1. -EINVAL for a name without a number, -ENODEV for one of no driver.
+    """
+    prefix = text(k, name).rstrip(b"0123456789")
+    digits = text(k, name)[len(prefix) :]
+    if not digits or any(byte in b"0123456789" for byte in prefix):
+        return -EINVAL
+    for driver in registry.things(k, "tty_driver"):
+        same = text(k, get(k, "tty_driver", driver, "name")) == prefix
+        if same and int(digits) < get(k, "tty_driver", driver, "num"):
+            dev = get(k, "tty_driver", driver, "major") << 20 | get(k, "tty_driver", driver, "minor_start")
+            k.mem.set_u32(number, dev + int(digits))
+            return 0
+    return -ENODEV

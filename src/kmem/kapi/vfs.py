@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import lists
-from kmem.kapi.errno import EINVAL
+from kmem.kapi.errno import EINVAL, ENOMEM, err_ptr
 from kmem.kapi.export import data, export, simplified
 from kmem.kapi.fields import at, get, put, text
 from kmem.kapi.host import Call, Guest, Host, s32
@@ -377,3 +377,87 @@ def set_nlink(k: Host, inode: int, nlink: int) -> None:
     fs/inode.c, 6.1.
     """
     put(k, "inode", inode, "__i_nlink" if "__i_nlink" in k.layout["inode"].members else "i_nlink", nlink)
+
+
+# file systems that nobody mounts by name
+
+
+@export(_PRIVATE)
+def alloc_anon_inode(k: Host, s: int) -> int:
+    """``struct inode *alloc_anon_inode(struct super_block *s)``
+
+    fs/libfs.c, 6.1. An error pointer of -ENOMEM.
+    """
+    inode = new_inode(k, s)
+    if not inode:
+        return err_ptr(-ENOMEM)
+    put(k, "inode", inode, "i_ino", get_next_ino(k))
+    put(k, "inode", inode, "i_mode", 0o600)
+    return inode
+
+
+P_OPS, P_DOPS, P_MAGIC, P_SIZE = 0, 16, 24, 32
+"""``struct pseudo_fs_context``."""
+
+
+@export(_PRIVATE)
+def init_pseudo(k: Host, fc: int, magic: int) -> int:
+    """``struct pseudo_fs_context *init_pseudo(struct fs_context *fc, unsigned long magic)``
+
+    fs/libfs.c, 6.1. NULL without memory.
+    """
+    made = k.mm.kmalloc(P_SIZE, GFP_KERNEL | __GFP_ZERO, -1, k.address_of("simple_pin_fs"))
+    if made:
+        k.mem.set_u64(made + P_MAGIC, magic)
+        put(k, "fs_context", fc, "fs_private", made)
+        put(k, "fs_context", fc, "ops", k.address_of("pseudo_fs_context_ops"))
+    return made
+
+
+def _pseudo_ops(k: Host) -> bytes:
+    layout = k.layout["fs_context_operations"]
+    raw = bytearray(layout.size)
+    for member, name in (("free", "pseudo_fs_free"), ("get_tree", "pseudo_fs_get_tree")):
+        offset = layout.offset(member)
+        raw[offset : offset + 8] = k.address_of(name).to_bytes(8, "little")
+    return bytes(raw)
+
+
+data("pseudo_fs_context_ops", 64, _pseudo_ops, doc="What a pseudo file system does, fs/libfs.c.", private=True)
+
+
+@export(_PRIVATE, private=True)
+def pseudo_fs_free(k: Host, fc: int) -> None:
+    """``void pseudo_fs_free(struct fs_context *fc)``
+
+    fs/libfs.c, 6.1.
+    """
+    k.mm.kfree(get(k, "fs_context", fc, "fs_private"))
+
+
+@export(_PRIVATE, private=True)
+def pseudo_fs_get_tree(k: Host, fc: int) -> Guest:
+    """``int pseudo_fs_get_tree(struct fs_context *fc)``
+
+    fs/libfs.c, 6.1.
+    """
+    return (yield from _get_tree(k, fc, k.address_of("pseudo_fs_fill_super")))
+
+
+@export(_PRIVATE, private=True)
+def pseudo_fs_fill_super(k: Host, s: int, fc: int) -> int:
+    """``int pseudo_fs_fill_super(struct super_block *s, struct fs_context *fc)``
+
+    fs/libfs.c, 6.1. A root and nothing in it. -ENOMEM.
+    """
+    context = get(k, "fs_context", fc, "fs_private")
+    put(k, "super_block", s, "s_magic", k.mem.u64(context + P_MAGIC))
+    put(k, "super_block", s, "s_op", k.mem.u64(context + P_OPS))
+    root = new_inode(k, s)
+    if not root:
+        return -ENOMEM
+    put(k, "inode", root, "i_ino", 1)
+    put(k, "inode", root, "i_mode", 0o040600)
+    put(k, "super_block", s, "s_root", d_make_root(k, root))
+    put(k, "super_block", s, "s_d_op", k.mem.u64(context + P_DOPS))
+    return 0 if get(k, "super_block", s, "s_root") else -ENOMEM
