@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kmem.errors import InputError, InvariantViolated, UnknownSymbol, UsageError
 
@@ -78,6 +78,25 @@ class RunResult:
     allowed: list[dict[str, Any]] = field(default_factory=list)
     injected: list[dict[str, Any]] = field(default_factory=list)
     schedules: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
+
+
+class Watcher(Protocol):
+    """Somebody who looks at the machine while a module runs: `begin` before it is loaded, `end` when all is over."""
+
+    def begin(self, kernel: Kernel) -> None: ...
+    def moment(self, name: str) -> None: ...
+    def end(self) -> dict[str, Any]: ...
+
+
+class Nobody:
+    """The watcher of a run at which nobody looks."""
+
+    def begin(self, kernel: Kernel) -> None: ...
+    def moment(self, name: str) -> None: ...
+    def end(self) -> dict[str, Any]:
+        """Nothing was seen."""
+        return {}
 
 
 def find_module(options: RunOptions) -> Path:
@@ -101,17 +120,17 @@ def find_module(options: RunOptions) -> Path:
     return modules[0]
 
 
-def run_module(options: RunOptions) -> RunResult:
+def run_module(options: RunOptions, watcher: Watcher | None = None) -> RunResult:
     """Do all of it. Raises KmemError for what cannot be run at all; what the module does wrong is in the result."""
     if options.schedules > 1:
-        return _try_schedules(options)
-    result = _run_once(options)
+        return _try_schedules(options, watcher)
+    result = _run_once(options, watcher)
     if options.check == "full" and not options.fail_each:
         _same_again(result, _run_once(replace(options, proc_dir="", core="", trace="")))
     return result
 
 
-def _try_schedules(options: RunOptions) -> RunResult:
+def _try_schedules(options: RunOptions, watcher: Watcher | None) -> RunResult:
     """The first of the runs with *options.schedules* seeds that misbehaves; the last, if none does. Where a module has
     but one task, there is but one schedule.
     """
@@ -125,13 +144,13 @@ def _try_schedules(options: RunOptions) -> RunResult:
     if tried > 1:
         print(file=sys.stderr)
     facts = result.schedules | {"asked": options.schedules, "tried": tried}
-    if options.proc_dir or options.core or options.check == "full":
-        result = run_module(replace(options, seed=result.seed, schedules=1))
+    if options.proc_dir or options.core or watcher or options.check == "full":
+        result = run_module(replace(options, seed=result.seed, schedules=1), watcher)
     result.schedules = facts
     return result
 
 
-def _run_once(options: RunOptions) -> RunResult:
+def _run_once(options: RunOptions, watcher: Watcher | None = None) -> RunResult:
     from kmem.modules.image import read_module
 
     clock = _Stopwatch()
@@ -155,7 +174,7 @@ def _run_once(options: RunOptions) -> RunResult:
         kernel.fill_page_cache(options.page_cache)
         clock.lap("boot")
         with _traced(kernel, options.trace):
-            return _run(kernel, image, path, options, clock)
+            return _run(kernel, image, path, options, clock, watcher or Nobody())
 
 
 @contextmanager
@@ -228,7 +247,9 @@ class _Stopwatch:
         self._last = now
 
 
-def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _Stopwatch) -> RunResult:
+def _run(
+    kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _Stopwatch, watcher: Watcher
+) -> RunResult:
     from kmem.faultinject import Failing, fail_each, live
     from kmem.kapi import kmemleak_scan
     from kmem.kapi.consistency import Consistency
@@ -240,6 +261,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
     needed = _dependencies(kernel, path)
     kernel.drain()
     kernel.leaks.begin()
+    watcher.begin(kernel)
     module = kernel.loader.load(image, **options.parameters)
     clock.lap("load")
     tries: list[dict[str, Any]] = []
@@ -257,12 +279,15 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
 
     def between() -> None:
         clock.lap("init")
+        watcher.moment("init returned")
         if options.kmemleak or options.check == "full":
             kmemleak_scan.find(kernel)
         if watch:
             watch.check("after init", trials=True)
 
+    watcher.moment("init")
     life = live(kernel, module, between)
+    watcher.moment("exit returned" if life.exit == "done" else "end")
     init, ended, died = life.init, life.exit, life.died
     if watch:
         watch.check("at the end", trials=True)
@@ -300,6 +325,7 @@ def _run(kernel: Kernel, image: bytes, path: Path, options: RunOptions, clock: _
         allowed=[asdict(allowance) for allowance in allowed],
         injected=kernel.faults.told() if kernel.faults else [],
         schedules={"asked": 1, "tried": 1, "several_tasks": kernel.sched.on},
+        seen=watcher.end(),
     )
     if options.proc_dir:
         kernel.write_proc(options.proc_dir)

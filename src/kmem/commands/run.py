@@ -103,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
         help="what is allocated at SITE (a function, a file or file:line) may stay behind",
     )
     group = result.add_argument_group("what is printed and written")
+    group.add_argument("--html", metavar="FILE", help="write a page to look at: memory in time and space, findings")
     group.add_argument("--trace", metavar="FILE", help="write every event into FILE: kmem replay FILE reads it")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     group.add_argument("--sarif", metavar="FILE", help="write the findings as SARIF, for editors and code scanning")
@@ -146,7 +147,12 @@ def main(words: list[str]) -> int:
 
 
 def write_reports(args: argparse.Namespace, run: dict[str, Any]) -> None:
-    """Write what ``--sarif``, ``--junit`` and ``--ktap`` ask for; print the annotations."""
+    """Write what ``--html``, ``--sarif``, ``--junit`` and ``--ktap`` ask for; print the annotations."""
+    if args.html:
+        from kmem.report.page import run_page
+
+        write(args.html, run_page(run))
+        print(f"kmem: {args.html} is a page of this run: open it in a browser", file=sys.stderr)
     if args.sarif:
         from importlib.metadata import version
 
@@ -240,7 +246,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         processor_time=int(patience),
         wall_time=patience,
     )
-    result: dict[str, Any] = isolated(partial(_work, wanted), limits)
+    result: dict[str, Any] = isolated(partial(_work, wanted, bool(args.html)), limits)
     args.seed = result.get("seed", args.seed)
     return {**result, "path": words_of(args)}
 
@@ -279,8 +285,12 @@ def module_file(path: Path, release: str, *, instrumented: bool = False) -> Path
     return modules[0]
 
 
-def _work(wanted: RunOptions) -> dict[str, Any]:
+def _work(wanted: RunOptions, watched: bool) -> dict[str, Any]:
     """In the child process: everything that is heavy or dangerous."""
     from kmem.runner import run_module
 
-    return asdict(run_module(wanted))
+    if not watched:
+        return asdict(run_module(wanted))
+    from kmem.report.watch import Watch
+
+    return asdict(run_module(wanted, Watch()))
