@@ -23,8 +23,8 @@ def page(title: str, data: Mapping[str, Any]) -> str:
     def read(name: str) -> str:
         return (assets / name).read_text("utf-8")
 
-    # "</" could end the script element that holds the data
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/").replace("<!--", "<\\!--")
+    # "</script" would end the element that holds the data, "<!--" hide its end
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     slots = {
         "title": title.replace("&", "&amp;").replace("<", "&lt;"),
         "style": read("page.css"),
