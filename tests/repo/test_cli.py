@@ -31,7 +31,14 @@ def test_each_command_file_is_listed_and_describes_itself() -> None:
 
 @pytest.mark.parametrize("name", sorted(cli.COMMANDS))
 def test_unknown_flags_are_errors(kmem: Kmem, name: str) -> None:
-    needed = {"run": ["x.ko"], "drgn": ["x.core", "x.py"], "survey": ["dir"], "replay": ["x.kmem"], "sweep": ["x.kmem"]}
+    needed = {
+        "run": ["x.ko"],
+        "drgn": ["x.core", "x.py"],
+        "survey": ["dir"],
+        "replay": ["x.kmem"],
+        "sweep": ["x.kmem"],
+        "report": ["x.kmem"],
+    }
     words = [name, *needed.get(name, [])]
     done = kmem(*words, "--no-such-flag")
     assert done.returncode == 2

@@ -30,7 +30,7 @@ def main(words: list[str]) -> int:
 
     file = Path(args.file)
     output = args.output or f"{file.name}.html"
-    write(output, trace_page(open_trace(file), Options(release=args.release), file.stem))
+    write(output, trace_page(open_trace(file), Options(release=args.release), file.resolve().name))
     print(f"{output} is a page of {args.file}: open it in a browser")
     print(f"\nnext: kmem replay {args.file}   (the same as tables)", file=sys.stderr)
     return 0
