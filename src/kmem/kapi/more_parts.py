@@ -330,3 +330,21 @@ accepts(
     "void backlight_device_unregister(struct backlight_device *bd)",
     how="there is no screen",
 )
+answers(
+    0,
+    "drivers/base/regmap/regmap.c",
+    "struct regmap *dev_get_regmap(struct device *dev, const char *name)",
+    how="no device has a map of registers",
+)
+answers(
+    0,
+    "net/core/dev.c",
+    "void *netdev_lower_get_next_private(struct net_device *dev, struct list_head **iter)",
+    how="no device stands on another",
+)
+accepts(
+    "kernel/params.c",
+    "void kernel_param_lock(struct module *mod)",
+    "void kernel_param_unlock(struct module *mod)",
+    how="nobody changes parameters meanwhile",
+)

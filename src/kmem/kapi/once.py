@@ -6,6 +6,7 @@ from kmem.kapi.errno import ENOMEM
 from kmem.kapi.export import export, faithful, simplified
 from kmem.kapi.fields import get
 from kmem.kapi.host import Host
+from kmem.kapi.lists import init_list_head
 
 
 @export(simplified("the lock is taken by nobody else: there is one task"))
@@ -123,3 +124,14 @@ def dst_cache_destroy(k: Host, dst_cache: int) -> None:
     """
     if made := k.mem.u64(dst_cache):
         k.mm.free_percpu(made)
+
+
+@export(faithful)
+def __hw_addr_init(k: Host, list_: int) -> None:
+    """``void __hw_addr_init(struct netdev_hw_addr_list *list)``
+
+    net/core/dev_addr_lists.c, 6.1. An empty list of addresses.
+    """
+    init_list_head(k, list_)
+    k.mem.set_u32(list_ + 16, 0)
+    k.mem.set_u64(list_ + 24, 0)

@@ -28,8 +28,8 @@ _FEATURES = (
     *(32 + 11, 32 + 20, 32 + 29),
     # Linux: rep_good nopl; CPUID 1, ecx: pni cx16 popcnt
     *(96 + 16, 96 + 20, 128 + 0, 128 + 13, 128 + 23),
-    # CPUID 1, ecx: pclmulqdq ssse3 sse4_1 sse4_2 movbe aes hypervisor; CPUID 7, ebx: bmi1 bmi2 adx
-    *(128 + 1, 128 + 9, 128 + 19, 128 + 20, 128 + 22, 128 + 25, 128 + 31, 288 + 3, 288 + 8, 288 + 19),
+    # CPUID 1, ecx: pclmulqdq ssse3 sse4_1 sse4_2 movbe aes hypervisor; CPUID 7, ebx: bmi1 bmi2
+    *(128 + 1, 128 + 9, 128 + 19, 128 + 20, 128 + 22, 128 + 25, 128 + 31, 288 + 3, 288 + 8),
 )
 """X86_FEATURE_… numbers of the emulated CPU."""
 _MODEL = b"QEMU TCG CPU version 2.5+"
