@@ -39,6 +39,7 @@ def _net(k: Host) -> bytes:
         offset = layout[member].offset
         raw[offset : offset + 16] = (k.address_of("init_net") + offset).to_bytes(8, "little") * 2
     raw[layout["passive"].offset] = 1
+    raw[layout["ns"].offset + k.layout["ns_common"].offset("count")] = 1
     k.mem.set_u64(k.address_of("kmem_init_nsproxy") + NET_NS, k.address_of("init_net"))
     return bytes(raw)
 
