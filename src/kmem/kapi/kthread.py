@@ -208,9 +208,7 @@ def do_exit(k: Host, result: int) -> Guest:
         k.finding("api-misuse", f"thread {k.tasks.comm(task)} ended with preempt_count {count:#x}")
         k.context.add(-count)
     k.sched.set_state(task, at.TASK_DEAD)
-    for other in k.sched.tasks():
-        if k.sched.kind(other) == EXITING and k.mem.u64(k.sched.record(other) + at.OBJECT) == task:
-            k.sched.wake(other, at.TASK_NORMAL)
+    k.sched.wake_waiters(EXITING, task)
     if not _flags(k, task) & SHOULD_STOP:
         k.sched.bury_later(task)
     yield from k.sched.exit(task)
@@ -243,9 +241,7 @@ def kthread_parkme(k: Host) -> Guest:
     task = k.current
     while _flags(k, task) & SHOULD_PARK:
         set_task_state(k, at.TASK_PARKED)
-        for other in k.sched.tasks():
-            if k.sched.kind(other) == EXITING and k.mem.u64(k.sched.record(other) + at.OBJECT) == task:
-                k.sched.wake(other, at.TASK_NORMAL)
+        k.sched.wake_waiters(EXITING, task)
         yield from block(k, SCHEDULE, task)
     set_task_state(k, TASK_RUNNING)
     return 0

@@ -9,7 +9,7 @@ from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi.errno import ENOMEM, err_ptr
 from kmem.kapi.export import export, faithful, simplified
 from kmem.kapi.host import Call, Guest, Host
-from kmem.kapi.kthread import SHOULD_STOP, bind, create, kthread_stop, name_of
+from kmem.kapi.kthread import bind, create, kthread_should_stop, kthread_stop, name_of
 from kmem.kapi.lists import add_tail, del_init, entries, init_list_head, is_empty
 from kmem.kapi.sched import SCHEDULED, TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_UNINTERRUPTIBLE, block, set_task_state
 from kmem.kapi.timekeeping import jiffies
@@ -45,13 +45,6 @@ def _executed(k: Host, work: int) -> bool:
     return bool(worker) and k.mem.u64(worker + CURRENT) == work
 
 
-def _woken_by(k: Host, work: int) -> None:
-    """Wake whoever waits for *work*."""
-    for task in k.sched.tasks():
-        if k.sched.kind(task) == WORK and k.mem.u64(k.sched.record(task) + at.OBJECT) == work:
-            k.sched.wake(task, at.TASK_NORMAL)
-
-
 @export(SCHEDULED)
 def kthread_worker_fn(k: Host, worker_ptr: int) -> Guest:
     """``int kthread_worker_fn(void *worker_ptr)``
@@ -64,8 +57,8 @@ def kthread_worker_fn(k: Host, worker_ptr: int) -> Guest:
         done = k.mem.u64(worker + CURRENT)
         if done:
             k.mem.set_u64(worker + CURRENT, 0)
-            _woken_by(k, done)
-        if k.mem.u64(k.sched.record(k.current) + at.KTHREAD_FLAGS) & SHOULD_STOP:
+            k.sched.wake_waiters(WORK, done)
+        if kthread_should_stop(k):
             set_task_state(k, TASK_RUNNING)
             k.mem.set_u64(worker + TASK, 0)
             return 0

@@ -239,6 +239,12 @@ class Scheduler:
         """What *task* waits for, as one of the numbers of `KINDS`."""
         return int(self._mem.u32(self.record(task) + at.KIND))
 
+    def wake_waiters(self, kind: int, obj: int) -> None:
+        """Wake the tasks that wait for *obj* in that way."""
+        for task in self.tasks():
+            if self.kind(task) == kind and self._mem.u64(self.record(task) + at.OBJECT) == obj:
+                self.wake(task, at.TASK_NORMAL)
+
     # chance
 
     def chance(self, n: int) -> int:
