@@ -115,12 +115,8 @@ class Tasks:
 
     def new_kernel_thread(self, name: str, fn: int, data: int) -> int:
         """A thread that the kernel has had since it booted, or makes when it has memory: no injected fault meets it."""
-        private = self.k.mm.core.private
-        left, private.fail_after = private.fail_after, -1
-        try:
+        with self.k.spared():
             return self.new_kthread(name, fn, data)
-        finally:
-            private.fail_after = left
 
     def new_kthread(self, name: str, fn: int, data: int) -> int:
         """``copy_process()`` of kthreadd: a task that will call fn(data); 0 without memory."""
