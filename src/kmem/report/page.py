@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from kmem.sanitizers.kmemleak import FREES, SPACE
+
 SCRIPTS = ("core", "timeline", "frames", "slab", "space", "walk", "tables", "steps", "main")
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
@@ -24,7 +26,9 @@ def page(title: str, data: Mapping[str, Any]) -> str:
         return (assets / name).read_text("utf-8")
 
     # "</script" would end the element that holds the data, "<!--" hide its end
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    text = json.dumps(
+        {**data, "spaces": SPACE, "frees": sorted(FREES)}, separators=(",", ":"), ensure_ascii=False
+    ).replace("<", "\\u003c")
     slots = {
         "title": title.replace("&", "&amp;").replace("<", "&lt;"),
         "style": read("page.css"),

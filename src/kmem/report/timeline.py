@@ -6,12 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from kmem.sanitizers.kmemleak import ALLOCATES, FREES
+from kmem.sanitizers.kmemleak import FREES, SPACE
 
 POINTS, GROUPS, EVENTS = 400, 11, 5000
 """Points in time, groups with a colour of their own, events that are told one by one."""
-_SPACE = {name: number for number, pair in enumerate(ALLOCATES.items()) for name in pair}
-_SPACE["kmem_cache_alloc"] = _SPACE["kmem_cache_free"] = _SPACE["kmalloc"]
 BY = ("cache", "site", "module")
 NOTHING = (0, 16, (1 << 64) - 1)
 """What is no memory: NULL, ZERO_SIZE_PTR, a failed mapping."""
@@ -70,7 +68,7 @@ class Timeline:
         if len(self.steps) < EVENTS:
             self.steps.append([time, kind, hex(ptr), asked, given, cache, site, *rest])
         self.count += 1
-        space = _SPACE.get(kind)
+        space = SPACE.get(kind)
         if space is None or kind.startswith(("kmem_cache_create", "kmem_cache_destroy")):
             return
         if kind in FREES:

@@ -20,8 +20,9 @@ ALLOCATES = {
     "ioremap": "iounmap",
     "kmem_cache_create": "kmem_cache_destroy",
 }
-_SPACE = {name: number for number, pair in enumerate(ALLOCATES.items()) for name in pair}
-_SPACE["kmem_cache_alloc"] = _SPACE["kmem_cache_free"] = _SPACE["kmalloc"]
+SPACE = {name: number for number, pair in enumerate(ALLOCATES.items()) for name in pair}
+SPACE["kmem_cache_alloc"] = SPACE["kmem_cache_free"] = SPACE["kmalloc"]
+"""By event, which kind of thing its pointer names: what may be freed by the other's call shares a number."""
 FREES = frozenset(ALLOCATES.values())
 ZERO_SIZE_PTR = 16
 
@@ -67,7 +68,7 @@ class Kmemleak:
     def __call__(self, event: Event) -> None:
         """Take note of one event."""
         kind = event.kind
-        key = (_SPACE[kind], event.ptr)
+        key = (SPACE[kind], event.ptr)
         if kind in FREES:
             stack = self._live.get(key)
             if not stack and kind == "kfree" and not event.cache:  # of whole pages: all of them, wherever it points
@@ -103,7 +104,7 @@ class Kmemleak:
         self._live.clear()
         for allocation in mark:
             allocation.live, allocation.freed_at = True, 0
-            self._live.setdefault((_SPACE[allocation.event.kind], allocation.event.ptr), []).append(allocation)
+            self._live.setdefault((SPACE[allocation.event.kind], allocation.event.ptr), []).append(allocation)
 
     def begin(self) -> None:
         """From here on it counts: what was made up to now is of the modules that were loaded first."""

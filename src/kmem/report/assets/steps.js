@@ -2,10 +2,9 @@
 /* The events, one by one: what each did to memory, before and after. */
 kmem.steps = (() => {
   const steps = kmem.data.steps || [], element = kmem.element, AROUND = 7;
-  const FREES = ["kfree", "kmem_cache_free", "mm_page_free", "vfree", "percpu_free_percpu", "iounmap"];
   let now = 0;
-  const frees = (step) => FREES.includes(step[1]);
-  const space = (step) => (step[1].startsWith("k") ? "k" : step[1].slice(0, 2));
+  const frees = (step) => kmem.data.frees.includes(step[1]);
+  const space = (step) => `${kmem.data.spaces[step[1]]} `;
 
   /* What is live before event *number*: count, bytes, and the allocation of the object that it is about. */
   function before(number) {
