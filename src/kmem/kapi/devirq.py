@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kmem.kapi.devres import devres_add, free, own, take
+from kmem.kapi.devres import devres_add, free, own, owned, take
 from kmem.kapi.errno import ENOMEM
 from kmem.kapi.export import export, faithful
 from kmem.kapi.host import Guest, Host
@@ -47,9 +47,10 @@ def devm_free_irq(k: Host, dev: int, irq: int, dev_id: int) -> Guest:
 
     kernel/irq/devres.c, 6.1.
     """
-    res = take(k, dev, "devm_irq_release", dev_id)
+    ours = owned(k, dev, "devm_irq_release")
+    res = next((res for res in ours if k.mem.u64(res) == dev_id and k.mem.u32(res + 8) == irq), 0)
     if res:
-        free(k, res)
+        free(k, take(k, dev, "devm_irq_release", res, -1))
     else:
         k.warn("kernel/irq/devres.c", 143, "devm_free_irq")
     yield from free_irq(k, irq, dev_id)

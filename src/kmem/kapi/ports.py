@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kmem.kapi.devres import devres_add, own
+from kmem.kapi.devres import devres_add, free, own
 from kmem.kapi.errno import EBUSY, EINVAL
 from kmem.kapi.export import data, export, faithful
 from kmem.kapi.host import Host
@@ -81,9 +81,12 @@ def devm_ioport_map(k: Host, dev: int, port: int, nr: int) -> int:
     lib/devres.c, 6.1. As ioport_map(), for as long as the driver has the device.
     """
     node = own(k, dev, "devm_ioport_map_release", 8)
+    if not node:
+        return 0
     addr = ioport_map(k, port, nr)
-    if node and addr:
+    if addr:
         k.mem.set_u64(node, addr)
         devres_add(k, dev, node)
-        return addr
-    return 0
+    else:
+        free(k, node)
+    return addr
