@@ -18,7 +18,6 @@ from kmem.kapi import dmacheck, kunit_kasan
 from kmem.kapi.bind import Bound, RawArgs
 from kmem.kapi.export import Export, lookup
 from kmem.kapi.host import Call, Host
-from kmem.kapi.instrument import Instrument
 from kmem.kapi.kasan_report import report
 from kmem.kapi.regs import PtRegs
 from kmem.lib import access as native
@@ -39,6 +38,7 @@ from kmem.sanitizers.report import SlabObject
 from kmem.sanitizers.shadow import GLOBAL_REDZONE
 
 if TYPE_CHECKING:
+    from kmem.kapi.instrument import Instrument
     from kmem.machine.bus import Bus
     from kmem.machine.cpu import Cpu
     from kmem.machine.ram import Ram
@@ -302,6 +302,8 @@ class Checks:
     def instrumented(self) -> Instrument:
         """The shadow of instrumented code, which is about to be loaded."""
         if self.instrument is None:
+            from kmem.kapi.instrument import Instrument
+
             self.instrument = Instrument(self)
             self.instrument.attach(self.k.executor.cpu)
         self.instrument.enter()

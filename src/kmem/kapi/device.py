@@ -49,28 +49,31 @@ def dev_print(k: Host, level: int, dev: int, text: bytes, prefix: bytes = b"") -
     return k.log.printk(prefix + _head(k, dev) + text, level, whole=True)
 
 
-def _format(k: Host, fmt: int, args: VaArgs) -> bytes:
+def format_message(k: Host, fmt: int, args: VaArgs) -> bytes:
+    """What a format and its arguments say."""
     return vsnprintf(k, k.mem.cstr(fmt, FORMAT_LIMIT), args)
 
 
 def _declare(name: str, level: int) -> None:
     def message(k: Host, dev: int, fmt: int, args: VaArgs) -> None:
-        dev_print(k, level, dev, _format(k, fmt, args))
+        dev_print(k, level, dev, format_message(k, fmt, args))
 
     prototype = f"void {name}(const struct device *dev, const char *fmt, ...)"
     family(faithful, prototype, "drivers/base/core.c, 6.1. The message after the names of driver and device.", message)
 
 
-for _name, _level in (
-    ("_dev_emerg", EMERG),
-    ("_dev_alert", ALERT),
-    ("_dev_crit", CRIT),
-    ("_dev_err", ERR),
-    ("_dev_warn", WARNING),
-    ("_dev_notice", NOTICE),
-    ("_dev_info", INFO),
-):
-    _declare(_name, _level)
+LEVELS = {
+    "emerg": EMERG,
+    "alert": ALERT,
+    "crit": CRIT,
+    "err": ERR,
+    "warn": WARNING,
+    "notice": NOTICE,
+    "info": INFO,
+}
+"""Levels as the names of functions that print have them."""
+for _name, _level in LEVELS.items():
+    _declare(f"_dev_{_name}", _level)
 
 
 @export(faithful)
@@ -79,7 +82,7 @@ def _dev_printk(k: Host, level: int, dev: int, fmt: int, args: VaArgs) -> None:
 
     drivers/base/core.c, 6.1. *level* is a string, KERN_SOH and a digit.
     """
-    dev_print(k, k.mem.u8(level + 1) - ord("0") & 7, dev, _format(k, fmt, args))
+    dev_print(k, k.mem.u8(level + 1) - ord("0") & 7, dev, format_message(k, fmt, args))
 
 
 @export(faithful)
@@ -88,7 +91,7 @@ def dev_printk_emit(k: Host, level: int, dev: int, fmt: int, args: VaArgs) -> in
 
     drivers/base/core.c, 6.1. The text alone, without the names.
     """
-    return k.log.printk(_format(k, fmt, args), level & 7, whole=True)
+    return k.log.printk(format_message(k, fmt, args), level & 7, whole=True)
 
 
 @export(faithful)
@@ -97,7 +100,7 @@ def __dynamic_dev_dbg(k: Host, descriptor: int, dev: int, fmt: int, args: VaArgs
 
     lib/dynamic_debug.c, 6.1. Debug messages are off: a module gets here only if it turned its own on.
     """
-    dev_print(k, DEBUG, dev, _format(k, fmt, args), dynamic_prefix(k, descriptor) if dev else b"")
+    dev_print(k, DEBUG, dev, format_message(k, fmt, args), dynamic_prefix(k, descriptor) if dev else b"")
 
 
 @export(faithful)
@@ -111,7 +114,9 @@ def dev_driver_string(k: Host, dev: int) -> int:
 
 def _probe_failed(k: Host, dev: int, err: int, level: int, fmt: int, args: VaArgs) -> int:
     if err not in (-EPROBE_DEFER, -ENOMEM):
-        dev_print(k, level, dev, b"error " + pointer(k, b"e", err_ptr(err), Spec()) + b": " + _format(k, fmt, args))
+        dev_print(
+            k, level, dev, b"error " + pointer(k, b"e", err_ptr(err), Spec()) + b": " + format_message(k, fmt, args)
+        )
     return err
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
 from kmem.kapi import klists
 from kmem.kapi.bus import bus_add_device, bus_remove_device, class_devices, find, subsys
+from kmem.kapi.device import device_name
 from kmem.kapi.devres import release_all
 from kmem.kapi.errno import EINVAL, ENODEV, ENOMEM, is_err
 from kmem.kapi.export import data, export, faithful, family, simplified
@@ -77,13 +78,9 @@ def _match(prototype: str, matches: Callable[[Host, int, int], bool]) -> None:
     family(faithful, prototype, "drivers/base/core.c, 6.1. For the functions that look for a device.", handler)
 
 
-def _name_of(k: Host, dev: int) -> bytes:
-    return text(k, get(k, "device", dev, "init_name") or get(k, "kobject", _kobj(k, dev), "name"))
-
-
 _match(
     "int device_match_name(struct device *dev, const void *name)",
-    lambda k, dev, name: _name_of(k, dev) == text(k, name),
+    lambda k, dev, name: text(k, device_name(k, dev)) == text(k, name),
 )
 _match(
     "int device_match_devt(struct device *dev, const void *pdevt)",

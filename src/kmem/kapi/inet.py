@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from kmem.kapi.device import dev_print
+from kmem.kapi.device import LEVELS, dev_print, format_message
 from kmem.kapi.export import data, export, faithful, family
 from kmem.kapi.fields import at, get, text
 from kmem.kapi.host import Host
-from kmem.kapi.logbuf import ALERT, CRIT, EMERG, ERR, INFO, NOTICE, WARNING
 from kmem.kapi.registry import accepts
 from kmem.kapi.varargs import VaArgs
-from kmem.kapi.vsprintf import vsnprintf
 
 UNICAST, MULTICAST, LOOPBACK, LINKLOCAL, SITELOCAL, COMPAT_V4, MAPPED = 0x1, 0x2, 0x10, 0x20, 0x40, 0x80, 0x1000
 NODE, LINK, SITE, GLOBAL = 1, 2, 5, 14
@@ -69,7 +67,7 @@ accepts(
 
 def _declare(name: str, level: int) -> None:
     def message(k: Host, dev: int, fmt: int, args: VaArgs) -> None:
-        line = vsnprintf(k, k.mem.cstr(fmt, 4096), args)
+        line = format_message(k, fmt, args)
         if not dev:
             k.log.printk(b"\x01%d(NULL net_device): %s" % (level, line))
             return
@@ -84,13 +82,5 @@ def _declare(name: str, level: int) -> None:
     family(faithful, prototype, "net/core/dev.c, 6.1. The message after the names of driver and device.", message)
 
 
-for _name, _level in (
-    ("netdev_emerg", EMERG),
-    ("netdev_alert", ALERT),
-    ("netdev_crit", CRIT),
-    ("netdev_err", ERR),
-    ("netdev_warn", WARNING),
-    ("netdev_notice", NOTICE),
-    ("netdev_info", INFO),
-):
-    _declare(_name, _level)
+for _name, _level in LEVELS.items():
+    _declare(f"netdev_{_name}", _level)

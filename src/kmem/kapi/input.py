@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kmem.abi.gfp import __GFP_ZERO, GFP_KERNEL
+from kmem.kapi.device import device_name
 from kmem.kapi.devicecore import device_add, device_del, device_initialize, put_device, set_name_text
 from kmem.kapi.devres import devres_add, own
 from kmem.kapi.errno import EINVAL, ENOMEM
@@ -158,13 +159,13 @@ def _path(k: Host, device: int) -> str:
     names = ["input"]
     parent = get(k, "device", device, "parent")
     while parent:
-        names.insert(0, _kobject_name(k, parent))
+        names.insert(0, _device_name(k, parent))
         parent = get(k, "device", parent, "parent")
-    return "/".join(["/devices", *(names if len(names) > 1 else ["virtual", "input"]), _kobject_name(k, device)])
+    return "/".join(["/devices", *(names if len(names) > 1 else ["virtual", "input"]), _device_name(k, device)])
 
 
-def _kobject_name(k: Host, device: int) -> str:
-    return text(k, get(k, "kobject", at(k, "device", device, "kobj"), "name")).decode(errors="replace")
+def _device_name(k: Host, device: int) -> str:
+    return text(k, device_name(k, device)).decode(errors="replace")
 
 
 def _name(k: Host, dev: int) -> str:

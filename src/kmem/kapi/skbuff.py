@@ -6,22 +6,24 @@ from kmem.abi.gfp import GFP_KERNEL
 from kmem.kapi.errno import ENOMEM
 from kmem.kapi.export import export, simplified
 from kmem.kapi.host import Host
+from kmem.kapi.lists import add_tail, del_init, init_list_head
 from kmem.kapi.registry import accepts
 
-QLEN, HEAD_SIZE = 16, 24
+QLEN = 16
 """``struct sk_buff_head``: next, prev, qlen, lock; packets begin with next and prev, too."""
 CELL_SIZE = 512
 """Enough for ``struct gro_cell``: a queue and a ``napi_struct``."""
 NO_PACKETS = simplified("a queue is a list; no packet ever comes")
 
 
-def _unlink(k: Host, skb: int, head: int) -> None:
-    following, before = k.mem.u64(skb), k.mem.u64(skb + 8)
-    k.mem.set_u64(before, following)
-    k.mem.set_u64(following + 8, before)
-    k.mem.set_u64(skb, 0)
-    k.mem.set_u64(skb + 8, 0)
+def _take(k: Host, skb: int, head: int) -> int:
+    """``__skb_unlink()``: the packet, or NULL if it is the head of an empty queue."""
+    if skb == head:
+        return 0
+    del_init(k, skb)
+    k.mem.fill(skb, 0, 16)
     k.mem.set_u32(head + QLEN, k.mem.u32(head + QLEN) - 1 & 0xFFFFFFFF)
+    return skb
 
 
 @export(NO_PACKETS)
@@ -30,11 +32,7 @@ def skb_dequeue(k: Host, list_: int) -> int:
 
     net/core/skbuff.c, 6.1. The first one, NULL of an empty queue.
     """
-    first = k.mem.u64(list_)
-    if first == list_:
-        return 0
-    _unlink(k, first, list_)
-    return first
+    return _take(k, k.mem.u64(list_), list_)
 
 
 @export(NO_PACKETS)
@@ -43,11 +41,7 @@ def skb_dequeue_tail(k: Host, list_: int) -> int:
 
     net/core/skbuff.c, 6.1.
     """
-    last = k.mem.u64(list_ + 8)
-    if last == list_:
-        return 0
-    _unlink(k, last, list_)
-    return last
+    return _take(k, k.mem.u64(list_ + 8), list_)
 
 
 @export(NO_PACKETS)
@@ -56,11 +50,7 @@ def skb_queue_tail(k: Host, list_: int, newsk: int) -> None:
 
     net/core/skbuff.c, 6.1.
     """
-    before = k.mem.u64(list_ + 8)
-    k.mem.set_u64(newsk, list_)
-    k.mem.set_u64(newsk + 8, before)
-    k.mem.set_u64(before, newsk)
-    k.mem.set_u64(list_ + 8, newsk)
+    add_tail(k, newsk, list_)
     k.mem.set_u32(list_ + QLEN, k.mem.u32(list_ + QLEN) + 1)
 
 
@@ -93,9 +83,7 @@ def gro_cells_init(k: Host, gcells: int, dev: int) -> int:
     if not cells:
         return -ENOMEM
     for cpu in range(k.nr_cpus):
-        queue = k.mm.per_cpu_ptr(cells, cpu)
-        k.mem.set_u64(queue, queue)
-        k.mem.set_u64(queue + 8, queue)
+        init_list_head(k, k.mm.per_cpu_ptr(cells, cpu))
     return 0
 
 

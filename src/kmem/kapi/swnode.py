@@ -12,6 +12,7 @@ from kmem.kapi.errno import EEXIST, EINVAL, ENOMEM
 from kmem.kapi.export import data, export, simplified
 from kmem.kapi.fields import text
 from kmem.kapi.host import Host
+from kmem.kapi.lists import init_list_head
 
 NODE_NAME, NODE_PARENT, NODE_SIZE = 0, 8, 24
 """In ``struct software_node``."""
@@ -83,8 +84,7 @@ def software_node_register(k: Host, node: int) -> int:
         return -ENOMEM
     k.mem.set_u64(handle + OPS, k.address_of("software_node_ops"))
     for at in (handle + LISTS, handle + LISTS + 16):
-        k.mem.set_u64(at, at)
-        k.mem.set_u64(at + 8, at)
+        init_list_head(k, at)
     k.mem.set_u64(handle + NODE, node)
     return 0
 

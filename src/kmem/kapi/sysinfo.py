@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from kmem.abi.address import PAGE_SIZE
 from kmem.kapi.bus import bus_devices
+from kmem.kapi.errno import EINVAL, ENAMETOOLONG
 from kmem.kapi.export import data, export, faithful, simplified
 from kmem.kapi.host import Call, Guest, Host, s32
 from kmem.kapi.registry import answers
 from kmem.kapi.timekeeping import BOOT_REAL_TIME
-from kmem.mm.mmzone import PAGE_SIZE
 
-_TOTALRAM, _FREERAM, _MEM_UNIT, _SIZE = 32, 40, 104, 112
+_TOTALRAM, _FREERAM, _SHAREDRAM, _BUFFERRAM, _TOTALHIGH, _FREEHIGH, _MEM_UNIT = 32, 40, 48, 56, 88, 96, 104
 """In ``struct sysinfo``."""
 
 
@@ -21,7 +22,7 @@ def si_meminfo(k: Host, val: int) -> None:
     """
     free, total = k.mm.si_meminfo()
     k.mem.set_u64(val + _TOTALRAM, total)
-    for offset in (_FREERAM + 8, _FREERAM + 16, 88, 96):
+    for offset in (_SHAREDRAM, _BUFFERRAM, _TOTALHIGH, _FREEHIGH):
         k.mem.set_u64(val + offset, 0)
     k.mem.set_u64(val + _FREERAM, free)
     k.mem.set_u32(val + _MEM_UNIT, PAGE_SIZE)
@@ -77,9 +78,9 @@ def default_uni2char(k: Host, uni: int, out: int, boundlen: int) -> int:
     fs/nls/nls_base.c, 6.1: ``uni2char`` of the default table. -ENAMETOOLONG, -EINVAL for what has no byte.
     """
     if boundlen <= 0:
-        return -36
+        return -ENAMETOOLONG
     if not uni & 0xFFFF or uni & 0xFFFF > 0xFF:
-        return -22
+        return -EINVAL
     k.mem.set_u8(out, uni & 0xFF)
     return 1
 
@@ -92,7 +93,7 @@ def default_char2uni(k: Host, rawstring: int, boundlen: int, uni: int) -> int:
     """
     value = k.mem.u8(rawstring)
     k.mem.set_u16(uni, value)
-    return 1 if value else -22
+    return 1 if value else -EINVAL
 
 
 def _table(k: Host) -> bytes:
