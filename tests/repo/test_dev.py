@@ -25,7 +25,7 @@ def dev(root: Path, *words: str, python: str = sys.executable) -> subprocess.Com
 def test_help_needs_only_the_standard_library(root: Path, python: str) -> None:
     done = dev(root, "--help", python=python)
     assert done.returncode == 0, done.stderr
-    for command in ("setup", "demo", "test", "check", "bench", "doctor", "differential"):
+    for command in ("setup", "demo", "test", "check", "bench", "doctor", "differential", "page", "site"):
         assert re.search(rf"^  {command}\s+[A-Z]", done.stdout, re.MULTILINE)
 
 
