@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from kmem.kapi.instrument import Instrument
     from kmem.kapi.openfile import OpenFile
     from kmem.kapi.pci_plug import PciDevice
+    from kmem.mm.proc_tree import Tree
 
 BOOT_NS = 1_000_000_000
 """Simulated time at which the machine is up."""
@@ -338,14 +339,25 @@ class Kernel:
         """The text of /proc/*name*."""
         from kmem.mm import proc
 
-        return proc.text(self.mm, name, kallsyms=self.kallsyms, hash_pointer=self._hash_pointer())
+        return proc.text(self.mm, name, **self._shown())
 
-    def write_proc(self, where: str | Path) -> int:
-        """Write /proc and /sys/kernel/slab as files into the empty directory *where*; how many."""
+    def proc_tree(self) -> Tree:
+        """Every file of /proc, /sys/kernel/slab and /sys/devices/system/node that there is now, to be read later."""
         from kmem.mm import proc_tree
 
-        tree = proc_tree.prepare(where)
-        return proc_tree.write(self.mm, tree, kallsyms=self.kallsyms, hash_pointer=self._hash_pointer())
+        return proc_tree.tree(self.mm, **self._shown())
+
+    def write_proc(self, where: str | Path) -> int:
+        """Write /proc, /sys/kernel/slab and /sys/devices/system/node as files into the directory *where*, which must be
+        new, empty, or written by this before; how many.
+        """
+        from kmem.mm import proc_files
+
+        return proc_files.write(self.proc_tree(), proc_files.prepare(where))
+
+    def _shown(self) -> dict[str, Any]:
+        """What /proc knows of the kernel besides its memory."""
+        return {"kallsyms": self.kallsyms, "hash_pointer": self._hash_pointer(), "modules": self.loader.listed}
 
     def _hash_pointer(self) -> Callable[[int], int] | None:
         """What ``%p`` prints for an address; None for the address itself."""

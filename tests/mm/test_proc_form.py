@@ -190,6 +190,6 @@ def test_iomem_of_much_memory_goes_on_above_4_gib() -> None:
 
 
 def test_a_file_that_there_is_not_is_a_usage_error(machine: Machine) -> None:
-    with pytest.raises(UsageError, match="no /proc/cpuinfo") as caught:
-        proc.text(machine.mm, "cpuinfo")
+    with pytest.raises(UsageError, match="no /proc/kcore") as caught:
+        proc.text(machine.mm, "kcore")
     assert all(name in caught.value.remedy for name in proc.NAMES)

@@ -214,3 +214,21 @@ def test_the_caches_of_a_real_guest(shared: Path) -> None:
     assert found.close >= 0.95 * found.caches
     assert found.worst[0][0] == "kmalloc-64"  # the ring buffer was made between the snapshot and the first event
     assert found.told_error <= 0.1 * found.told
+
+
+def test_the_command_writes_proc_as_the_model_has_it_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = [page("alloc", 1, 100)] + [dentry("alloc", 2 + i, 100, i) for i in range(21)]
+    made.directory(tmp_path / "raw", [*events, page("alloc", 40, 101), dentry("alloc", 3_500_000, 101, 0)])
+    tree = tmp_path / "tree"
+    words = ["replay", str(tmp_path / "raw"), "--set", "ram=256M", "--release", "6.1", "--proc-dir", str(tree)]
+    assert main(words) == 0
+    assert f"kmem: {tree} has the machine's /proc" in capsys.readouterr().err
+    [line] = [line for line in (tree / "slabinfo").read_text().splitlines() if line.startswith("dentry ")]
+    assert line.split()[1:6] == ["42", "42", "192", "21", "1"]
+    assert line.endswith(" : slabdata      2      2      0")
+    assert (tree / "sys" / "kernel" / "slab" / "dentry" / "slabs").read_text() == "2 N0=2\n"
+    assert (tree / "uptime").read_text().startswith("3.50 ")
+    (tree / "mine").touch()
+    assert main(words) == 2

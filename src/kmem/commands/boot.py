@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from kmem.commands import options
 
@@ -20,11 +21,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"print /proc/NAME: {', '.join(options.PROC)} (default: meminfo)",
     )
-    result.add_argument(
-        "--proc-dir",
-        metavar="DIR",
-        help="write all of /proc and /sys/kernel/slab into DIR, which must be empty or not there",
-    )
+    options.add_proc_directory(result)
     return result
 
 
@@ -45,5 +42,6 @@ def main(words: list[str]) -> int:
             print(f"==> /proc/{name} <==")
         print(kernel.proc(name), end="")
     if where:
-        print(f"{kernel.write_proc(where)} files in {args.proc_dir}")
+        kernel.write_proc(where)
+        print(options.proc_written(args.proc_dir), file=sys.stderr)
     return 0

@@ -13,7 +13,10 @@ BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 RELEASE = "6.1"
 CONFIGS = ("plain", "debian", "debug")
-PROC = ("slabinfo", "buddyinfo", "vmallocinfo", "meminfo", "zoneinfo", "pagetypeinfo", "vmstat", "iomem")
+PROC = tuple(
+    "slabinfo buddyinfo vmallocinfo meminfo zoneinfo pagetypeinfo vmstat iomem modules "
+    "stat uptime loadavg version cmdline cpuinfo swaps".split()
+)
 CONTEXTS = ("process", "softirq", "hardirq", "spinlock")
 
 
@@ -86,12 +89,29 @@ def say_notes(cmdline: str, config: str) -> None:
 
 
 def proc_directory(where: str | None) -> str:
-    """Return the directory that a tree of /proc goes to, made and empty; nothing if none was asked for."""
+    """Return the directory that a tree of /proc goes to, made and fit for it; nothing if none was asked for."""
     if where is None:
         return ""
-    from kmem.mm.proc_tree import prepare
+    from kmem.mm.proc_files import prepare
 
     return str(prepare(where))
+
+
+def add_proc_directory(parser: argparse._ActionsContainer, when: str = "") -> None:
+    """Add ``--proc-dir``."""
+    parser.add_argument(
+        "--proc-dir",
+        metavar="DIR",
+        help=f"write /proc and the memory's part of /sys{when} into DIR, which is new, empty or kmem's, for real tools",
+    )
+
+
+def proc_written(where: str) -> str:
+    """Say what to do with a tree of /proc."""
+    return (
+        f"kmem: {where} has the machine's /proc, and its /sys in {where}/sys\n"
+        f"  try:  unshare -rm sh -c 'mount --bind {where} /proc && slabtop -o'"
+    )
 
 
 def add_page_cache(parser: argparse.ArgumentParser) -> None:

@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--site", default="", metavar="TEXT", help="show only call sites with TEXT in their names")
     result.add_argument("--rows", type=options.count, default=15, metavar="N", help="rows of each table (default: 15)")
     result.add_argument("--save", metavar="FILE.kmem", help="also write the trace as a .kmem or .parquet file")
+    options.add_proc_directory(result, " at the end, as the model has them,")
     form = result.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     form.add_argument("--folded", action="store_true", help="print live bytes as folded stacks")
@@ -71,7 +72,7 @@ def main(words: list[str]) -> int:
     from kmem.report import replay as report
     from kmem.report.table import ink_for
     from kmem.trace.open import open_trace
-    from kmem.trace.replay import replay
+    from kmem.trace.replay import Replay
     from kmem.trace.result import Options
 
     blocks = dict(args.set).get("pageblock_order")
@@ -86,7 +87,12 @@ def main(words: list[str]) -> int:
         if len(values) != 1:
             raise UsageError(f"--set {name} has several values", remedy="kmem sweep tries several.")
         chosen[name] = values[0]
-    result = replay(recording, Options.of(chosen, args.release, args.begin, args.end))
+    where = options.proc_directory(args.proc_dir)
+    replayed = Replay(recording, Options.of(chosen, args.release, args.begin, args.end))
+    result = replayed.run()
+    if where:
+        replayed.write_proc(where)
+        print(options.proc_written(args.proc_dir), file=sys.stderr)
     shown = report.Shown(args.cache, args.site, args.rows)
     if args.json:
         print(report.replay_json(result, shown))

@@ -78,11 +78,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="also print /proc/NAME at the end",
     )
-    group.add_argument(
-        "--proc-dir",
-        metavar="DIR",
-        help="write all of /proc and /sys/kernel/slab at the end into DIR, which must be empty or not there",
-    )
+    options.add_proc_directory(group, " at the end")
     group.add_argument("--core", metavar="FILE", help="write a core of the machine at the end: kmem drgn FILE opens it")
     group.add_argument(
         "--quarantine",
@@ -148,6 +144,8 @@ def main(words: list[str]) -> int:
 
 def write_reports(args: argparse.Namespace, run: dict[str, Any]) -> None:
     """Write what ``--html``, ``--sarif``, ``--junit`` and ``--ktap`` ask for; print the annotations."""
+    if args.proc_dir:
+        print(options.proc_written(args.proc_dir), file=sys.stderr)
     if args.html:
         from kmem.report.page import run_page
 

@@ -11,8 +11,9 @@ from kmem.kapi.export import data, export, faithful, simplified
 from kmem.kapi.host import Call, Guest, Host
 from kmem.kapi.sched import TASK_RUNNING, block, set_task_state
 from kmem.kapi.softirq import HRTIMER, IRQ_TIMER, cpu_word, raise_softirq
-from kmem.kapi.timekeeping import BOOT_REAL_TIME, NSEC_PER_SEC
+from kmem.kapi.timekeeping import NSEC_PER_SEC
 from kmem.kapi.timer_list import delete_sync, running_on
+from kmem.machine.clock import BOOT_REAL_TIME
 from kmem.sched import layout as at
 from kmem.sched import lists
 from kmem.sched.core import FOREVER, TIME

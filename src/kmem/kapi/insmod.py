@@ -12,6 +12,8 @@ from kmem.kapi.site import CallSite
 from kmem.lib.cstruct import u64
 from kmem.modules.loader import load_module
 from kmem.modules.module import Module
+from kmem.modules.taint import module_taint_letters
+from kmem.modules.this_module import MODULE_REF_BASE, MODULE_STATE_COMING, MODULE_STATE_GOING
 
 if TYPE_CHECKING:
     from kmem.kapi.instrument import Instrument
@@ -95,6 +97,32 @@ class Modules:
             if module.contains(addr):
                 return module
         return None
+
+    def users(self, module: Module) -> list[str]:
+        """Names of the modules that use symbols of *module* (``source_list``)."""
+        return [
+            other.name
+            for other in self.loaded.values()
+            if other is not module and any(module.contains(address) for address in other.imports.values())
+        ]
+
+    def listed(self) -> str:
+        """/proc/modules as root reads it (kernel/module/procfs.c), the newest first. References that modules have by
+        using symbols are counted with those that ``refcnt`` has.
+        """
+        lines = []
+        for module in reversed(self.loaded.values()):
+            users = self.users(module)
+            who = "".join(f"{name}," for name in users) + ("" if module.exit_function else "[permanent],")
+            state = {MODULE_STATE_COMING: "Loading", MODULE_STATE_GOING: "Unloading"}.get(module.state, "Live")
+            size = module.core.size + (module.init.size if module.init.base else 0)
+            count = module.refcount - MODULE_REF_BASE + len(users)
+            taint = module_taint_letters(module.taints)
+            lines.append(
+                f"{module.name} {size} {count} {who or '-'} {state} {module.core.base:#018x}"
+                f"{f' ({taint})' if taint else ''}\n"
+            )
+        return "".join(lines)
 
     def is_code(self, addr: int) -> bool:
         return self.at(addr) is not None

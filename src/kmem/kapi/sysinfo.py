@@ -8,7 +8,7 @@ from kmem.kapi.errno import EINVAL, ENAMETOOLONG
 from kmem.kapi.export import data, export, faithful, simplified
 from kmem.kapi.host import Call, Guest, Host, s32
 from kmem.kapi.registry import answers
-from kmem.kapi.timekeeping import BOOT_REAL_TIME
+from kmem.machine.clock import BOOT_REAL_TIME
 
 _TOTALRAM, _FREERAM, _SHAREDRAM, _BUFFERRAM, _TOTALHIGH, _FREEHIGH, _MEM_UNIT = 32, 40, 48, 56, 88, 96, 104
 """In ``struct sysinfo``."""

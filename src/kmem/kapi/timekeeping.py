@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from kmem.kapi.export import data, export, faithful, simplified
 from kmem.kapi.host import Host
+from kmem.machine.clock import BOOT_REAL_TIME
 
 HZ = 250
 NSEC_PER_SEC = 1_000_000_000
@@ -17,8 +18,6 @@ INITIAL_JIFFIES = (1 << 32) - 300 * HZ
 """jiffies at boot: the low half wraps after five minutes."""
 
 MAX_JIFFY_OFFSET = ((1 << 63) - 1) // 2 - 1
-BOOT_REAL_TIME = 1_700_000_000
-"""Wall clock at boot, seconds since 1970; a constant, so that runs are alike."""
 
 _WALL = simplified("the wall clock starts at a fixed date")
 _MASK64 = (1 << 64) - 1

@@ -12,6 +12,8 @@ from collections.abc import Callable
 NS_PER_INSTRUCTION = 1
 TSC_KHZ = 2_000_000
 """Frequency of the time stamp counter: 2 GHz."""
+BOOT_REAL_TIME = 1_700_000_000
+"""Wall clock at boot, seconds since 1970; a constant, so that runs are alike."""
 
 
 def _nothing() -> int:

@@ -6,6 +6,7 @@ Not in the model, and so 0 as in /proc/meminfo: the page cache, swap, huge pages
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kmem.errors import UsageError
@@ -158,10 +159,12 @@ def text(mm: Mm, nid: int, attribute: str) -> str:
     return _SHOW[attribute](mm, nid)
 
 
-def files(mm: Mm) -> dict[str, str]:
-    """All of /sys/devices/system/node: text by path below it."""
+def files(mm: Mm) -> dict[str, Callable[[], str]]:
+    """All of /sys/devices/system/node: what gives the text, by path below it."""
     nodes = range(mm.config.nodes)
-    found = {name: list_of(nodes) + "\n" for name in _MACHINE}
-    found["has_cpu"] = list_of(nid for nid in nodes if _cpus(mm, nid)) + "\n"
-    found["has_generic_initiator"] = "\n"
-    return found | {f"node{nid}/{name}": text(mm, nid, name) for nid in nodes for name in ATTRIBUTES}
+    lists = dict.fromkeys(_MACHINE, list_of(nodes)) | {
+        "has_cpu": list_of(nid for nid in nodes if _cpus(mm, nid)),
+        "has_generic_initiator": "",
+    }
+    found: dict[str, Callable[[], str]] = {name: f"{line}\n".__str__ for name, line in lists.items()}
+    return found | {f"node{nid}/{name}": partial(text, mm, nid, name) for nid in nodes for name in ATTRIBUTES}

@@ -1,18 +1,20 @@
-"""/proc/PID/maps, smaps, status, statm and pagemap (fs/proc/task_mmu.c, fs/proc/array.c; 6.1), computed from RAM.
+"""/proc/PID/maps, smaps, status, stat, statm, comm and pagemap (fs/proc/task_mmu.c, fs/proc/array.c; 6.1), from RAM.
 
-Simplified: pages of the kernel's that a driver mapped count as private memory; status has the lines about memory only.
+Simplified: pages of the kernel's that a driver mapped count as private memory; status has the lines about memory only;
+of stat, what is not about memory is 0, but the number, the name and the state.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kmem.abi.address import PAGE_OFFSET
 from kmem.errors import UsageError
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import mm_struct, task_struct, vm_area_struct
+from kmem.mm.proc_system import NSEC_PER_SEC, USER_HZ
 
 if TYPE_CHECKING:
     from kmem.mm.user import UserMemory
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 PAGE, VM_LOCKED = 4096, 0x2000
 MM_FILEPAGES, MM_ANONPAGES = 0, 1
+FIRST, PRIORITY, NUM_THREADS, STARTTIME, VSIZE, RSSLIM, STARTCODE, START_DATA = 4, 18, 20, 22, 23, 25, 26, 45
+"""Places in /proc/PID/stat, counted from 1: the first number after the state, and those that are not 0."""
 FRAME, PRESENT, DIRTY, SPECIAL, SOFT_DIRTY = 0x000FFFFFFFFFF000, 1, 1 << 6, 1 << 9, 1 << 11
 _FLAG_NAMES = "rd wr ex sh mr mw me ms gd - pf - - lo io sr rr dc de lf ac nr ht sf - wf dd sd mm hg nh mg".split()
 _VM_FLAGS = {bit: name for bit, name in enumerate(_FLAG_NAMES) if name != "-"}
@@ -129,16 +133,28 @@ def smaps(view: View, mm: int) -> str:
     return text
 
 
+def _comm(view: View, task: int) -> str:
+    return view.string(task + view.offset(task_struct, "comm"), 16)
+
+
+def comm(view: View, task: int) -> str:
+    """/proc/PID/comm."""
+    return _comm(view, task) + "\n"
+
+
 def status(view: View, task: int, mm: int) -> str:
-    """The lines of /proc/PID/status that tell of memory, after the name and the number."""
+    """The lines of /proc/PID/status that tell of memory, after the name and the number; these alone of a thread of the
+    kernel's.
+    """
     t, space = view.ptr(task_struct, task), view.ptr(mm_struct, mm)
-    comm = view.string(task + view.struct(task_struct).field("comm").offset, 16)
+    lines = [f"Name:\t{_comm(view, task)}\n", f"Pid:\t{t.pid}\n"]
+    if not mm:
+        return "".join(lines)
     anon, file = get_mm_counter(view, mm, MM_ANONPAGES), get_mm_counter(view, mm, MM_FILEPAGES)
     peak, high = max(space.hiwater_vm, space.total_vm), max(space.hiwater_rss, anon + file)
     pages = {"VmPeak": peak, "VmSize": space.total_vm, "VmLck": space.locked_vm, "VmPin": space.pinned_vm}
     pages |= {"VmHWM": high, "VmRSS": anon + file, "RssAnon": anon, "RssFile": file, "RssShmem": 0}
     pages |= {"VmData": space.data_vm, "VmStk": space.stack_vm, "VmExe": 0, "VmLib": space.exec_vm}
-    lines = [f"Name:\t{comm}\n", f"Pid:\t{t.pid}\n"]
     lines += [f"{name}:\t{n << 2:8d} kB\n" for name, n in pages.items()]
     lines += [f"VmPTE:\t{space.pgtables_bytes >> 10:8d} kB\n", f"VmSwap:\t{0:8d} kB\n"]
     return "".join(lines)
@@ -146,9 +162,28 @@ def status(view: View, task: int, mm: int) -> str:
 
 def statm(view: View, mm: int) -> str:
     """/proc/PID/statm: size, resident, shared, text, lib, data, dirty; in pages."""
+    if not mm:
+        return "0 0 0 0 0 0 0\n"
     space = view.ptr(mm_struct, mm)
     shared = get_mm_counter(view, mm, MM_FILEPAGES)
     return f"{space.total_vm} {rss(view, mm)} {shared} 0 0 {space.data_vm + space.stack_vm} 0\n"
+
+
+def stat(view: View, task: int, mm: int) -> str:
+    """/proc/PID/stat: 52 numbers."""
+    t, space = view.ptr(task_struct, task), view.ptr(mm_struct, mm)
+    bits = int(getattr(t, "__state"))
+    state = "R" if not bits else "S" if bits & 1 else "D" if bits & 2 else "I"
+    numbers = [0] * 49
+    numbers[PRIORITY - FIRST], numbers[NUM_THREADS - FIRST], numbers[RSSLIM - FIRST] = 20, 1, (1 << 64) - 1
+    numbers[STARTTIME - FIRST] = int(t.start_boottime) * USER_HZ // NSEC_PER_SEC
+    if mm:
+        numbers[VSIZE - FIRST], numbers[VSIZE + 1 - FIRST] = space.total_vm * PAGE, rss(view, mm)
+        code = (space.start_code, space.end_code, space.start_stack)
+        numbers[STARTCODE - FIRST : STARTCODE + 3 - FIRST] = map(u64, code)
+        data = (space.start_data, space.end_data, space.start_brk)
+        numbers[START_DATA - FIRST : START_DATA + 3 - FIRST] = map(u64, data)
+    return f"{t.pid} ({_comm(view, task)}) {state} {' '.join(map(str, numbers))}\n"
 
 
 def pagemap(user: UserMemory, mm: int, addr: int, length: int) -> bytes:
@@ -172,15 +207,23 @@ def pagemap(user: UserMemory, mm: int, addr: int, length: int) -> bytes:
     return struct.pack(f"<{len(words)}Q", *words)
 
 
+def files(view: View, task: int) -> dict[str, Callable[[], str]]:
+    """The files of /proc/PID: what gives the text of each."""
+    mm = u64(view.ptr(task_struct, task).mm._addr)
+    found: dict[str, Callable[[], str]] = {
+        "comm": lambda: comm(view, task),
+        "maps": lambda: maps(view, mm) if mm else "",
+        "smaps": lambda: smaps(view, mm) if mm else "",
+        "stat": lambda: stat(view, task, mm),
+        "statm": lambda: statm(view, mm),
+        "status": lambda: status(view, task, mm),
+    }
+    return found
+
+
 def text(user: UserMemory, task: int, name: str) -> str:
     """The text of /proc/PID/*name*; UsageError for a file that there is not."""
-    view, mm = user.view, user.mm_of(task)
-    files = {
-        "maps": lambda: maps(view, mm),
-        "smaps": lambda: smaps(view, mm),
-        "status": lambda: status(view, task, mm),
-        "statm": lambda: statm(view, mm),
-    }
-    if name not in files:
-        raise UsageError(f"there is no /proc/PID/{name}", remedy=f"choose one of {', '.join(files)}")
-    return files[name]()
+    found = files(user.view, task)
+    if name not in found:
+        raise UsageError(f"there is no /proc/PID/{name}", remedy=f"choose one of {', '.join(found)}")
+    return found[name]()

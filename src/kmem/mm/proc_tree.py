@@ -1,16 +1,20 @@
-"""/proc, /sys/kernel/slab and /sys/devices/system/node as files in a directory: ``DIR/meminfo``,
-``DIR/sys/vm/min_free_kbytes``, ``DIR/sys/kernel/slab/kmalloc-64/objects``,
-``DIR/sys/devices/system/node/node0/numastat``.
+"""/proc, /sys/kernel/slab and /sys/devices/system/node as a tree of files: ``meminfo``, ``sys/vm/min_free_kbytes``,
+``97/statm``, ``sys/kernel/slab/kmalloc-64/objects``, ``sys/devices/system/node/node0/numastat``.
+
+`tree` says which files there are at this moment, and each is made when it is read. ``sys`` has what is below /proc/sys
+and what is below /sys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from kmem.errors import UsageError
-from kmem.mm import node_sysfs, proc
+from kmem.lib.cstruct import u64
+from kmem.mm import node_sysfs, proc, proc_maps
+from kmem.mm.proc_system import tasks
 from kmem.mm.slub_sysfs import ATTRIBUTES, directory, sysfs
 
 if TYPE_CHECKING:
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     from kmem.mm.proc_symbols import Symbols
     from kmem.mm.proc_vmalloc import HashPointer
 
-_REMEDY = "Name a directory that is empty, or that is not there yet."
+SLAB = "sys/kernel/slab"
 _SYSCTLS: dict[str, Callable[[Mm], str]] = {
     "lowmem_reserve_ratio": lambda mm: "256\t256\t32\t0\t0",
     "min_free_kbytes": lambda mm: str(mm.view.kdata.min_free_kbytes),
@@ -27,32 +31,50 @@ _SYSCTLS: dict[str, Callable[[Mm], str]] = {
 }
 
 
-def prepare(where: str | Path) -> Path:
-    """Make the directory, or find it empty; UsageError if neither can be."""
-    path = Path(where).absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        taken = next(path.iterdir(), None)
-        probe = path / ".kmem"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"{where}: cannot write there: {error.strerror}", remedy=_REMEDY) from None
-    if taken is not None:
-        raise UsageError(f"{where}: is not empty: it holds {taken.name}", remedy=_REMEDY)
-    return path
+@dataclass
+class Tree:
+    """What gives the text of each file, and where each symbolic link leads, by path."""
+
+    files: dict[str, Callable[[], str]] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
 
 
-def write(mm: Mm, where: Path, *, kallsyms: Symbols | None = None, hash_pointer: HashPointer | None = None) -> int:
-    """Write the whole tree into the empty directory *where*; the number of files.
+def tree(
+    mm: Mm,
+    *,
+    kallsyms: Symbols | None = None,
+    hash_pointer: HashPointer | None = None,
+    modules: Callable[[], str] = str,
+) -> Tree:
+    """The files that there are now; the arguments are those of `kmem.mm.proc.text`.
 
     As in sysfs a cache that others may merge with has a directory like ``:0000128``, to which its name is a link. Of
     two caches that want one such directory the newer has none, as sysfs refuses the second.
     """
-    files = {name: proc.text(mm, name, kallsyms=kallsyms, hash_pointer=hash_pointer) for name in proc.NAMES}
-    files |= {f"sys/vm/{name}": show(mm) + "\n" for name, show in _SYSCTLS.items()}
-    files |= {f"sys/devices/system/node/{name}": text for name, text in node_sysfs.files(mm).items()}
-    links = {}
+    show = partial(proc.text, mm, kallsyms=kallsyms, hash_pointer=hash_pointer, modules=modules)
+    found = Tree({name: partial(show, name) for name in proc.NAMES})
+    found.files |= {f"sys/vm/{name}": partial(_sysctl, mm, name) for name in _SYSCTLS}
+    found.files |= {f"sys/devices/system/node/{name}": give for name, give in node_sysfs.files(mm).items()}
+    _processes(mm, found)
+    _caches(mm, found, kallsyms)
+    return found
+
+
+def _sysctl(mm: Mm, name: str) -> str:
+    return _SYSCTLS[name](mm) + "\n"
+
+
+def _processes(mm: Mm, found: Tree) -> None:
+    """A directory for each task that has a number, and ``self`` for the one that runs."""
+    current = mm.moment()[2]
+    for task in tasks(mm):
+        pid = int(task.pid)
+        found.files |= {f"{pid}/{name}": give for name, give in proc_maps.files(mm.view, u64(task._addr)).items()}
+        if pid == current:
+            found.links["self"] = str(pid)
+
+
+def _caches(mm: Mm, found: Tree, kallsyms: Symbols | None) -> None:
     seen = set()
     for s in reversed(list(mm.view.caches())):
         home, name = directory(mm.view, s), mm.view.cache_name(s)
@@ -60,16 +82,7 @@ def write(mm: Mm, where: Path, *, kallsyms: Symbols | None = None, hash_pointer:
             continue
         seen.add(home)
         if home != name:
-            links[name] = home
-        at = s._addr & (1 << 64) - 1
+            found.links[f"{SLAB}/{name}"] = home
+        at = u64(s._addr)
         for attribute in ATTRIBUTES:
-            files[f"sys/kernel/slab/{home}/{attribute}"] = sysfs(mm, at, attribute, kallsyms=kallsyms)
-    try:
-        for name, text in files.items():
-            (where / name).parent.mkdir(parents=True, exist_ok=True)
-            (where / name).write_text(text)
-        for name, home in links.items():
-            (where / "sys/kernel/slab" / name).symlink_to(home)
-    except OSError as error:
-        raise UsageError(f"{where}: cannot write there: {error.strerror}", remedy=_REMEDY) from None
-    return len(files)
+            found.files[f"{SLAB}/{home}/{attribute}"] = partial(sysfs, mm, at, attribute, kallsyms=kallsyms)

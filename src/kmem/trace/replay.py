@@ -77,6 +77,11 @@ class Replay:
         result.counts["slabs_made_before"], result.counts["slabs_freed_before"] = made, freed
         return result
 
+    def write_proc(self, where: str) -> int:
+        """Write /proc as the model has it (`Kernel.write_proc`), at the time of the last event; how many files."""
+        self.kernel.clock.set(self._first.end)
+        return self.kernel.write_proc(where)
+
     def _boot(self) -> None:
         info, options = self.info, self._options
         self.release = options.release or ("6.12" if "sheaf_capacity" in info.before.get("slab", "") else "6.1")
