@@ -46,7 +46,7 @@ def test_boot_prints_the_proc_files_that_were_asked_for(kmem: Kmem) -> None:
 def test_an_unknown_proc_file_is_a_usage_error(kmem: Kmem) -> None:
     done = kmem("boot", "--proc", "kcore")
     assert done.returncode == 2
-    assert "invalid choice: 'cmdline'" in done.stderr
+    assert "invalid choice: 'kcore'" in done.stderr
 
 
 @pytest.mark.needs_headers
