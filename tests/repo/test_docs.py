@@ -13,7 +13,7 @@ import pytest
 
 from kmem.commands.main import COMMANDS, overview
 from kmem.errors import KmemError
-from tests.conftest import Kmem
+from tests.docs.blocks import played
 
 INTRODUCTION = """# Commands
 
@@ -40,31 +40,14 @@ def test_the_page_of_commands_is_what_help_prints(root: Path, monkeypatch: pytes
 
 
 @pytest.mark.needs_headers
-def test_the_transcript_in_the_readme_is_what_the_command_prints(root: Path, kmem: Kmem) -> None:
+def test_the_code_in_the_readme_shows_what_comes_of_it(root: Path, tmp_path: Path) -> None:
+    """As tests/docs does it for every other page."""
     readme = root / "README.md"
-    before, prompt, rest = readme.read_text().partition("```\n$ .venv/bin/kmem ")
-    shown, fence, after = rest.partition("```\n")
-    command, _, _ = shown.partition("\n")
-    assert prompt
-    assert fence
-    done = kmem(*command.split())
-    assert done.returncode == 0, done.stderr
-    real = f"{command}\n{done.stdout}"
+    now = played(root, tmp_path, readme.read_text())
+    assert now.count("\n$ .venv/bin/kmem run ") == 2
     if os.environ.get("KMEM_UPDATE") == "1":
-        readme.write_text(before + prompt + real + fence + after)
-    else:
-        assert shown == real, "stale: KMEM_UPDATE=1 ./dev test tests/repo/test_docs.py"
-
-
-@pytest.mark.needs_headers
-def test_the_finding_in_the_readme_is_what_the_command_prints(root: Path, kmem: Kmem) -> None:
-    _, block = (root / "README.md").read_text().split("```\n$ .venv/bin/kmem run examples/name_driver\n")
-    done = kmem("run", "examples/name_driver")
-    assert done.returncode == 1, done.stderr
-    printed = done.stdout.splitlines()
-    shown = [line for line in block.partition("```\n")[0].splitlines() if line != "…"]
-    assert len(shown) > 3
-    assert [line for line in shown if line not in printed] == []
+        readme.write_text(now)
+    assert readme.read_text() == now, "stale: KMEM_UPDATE=1 ./dev test tests/repo/test_docs.py"
 
 
 def kinds_of_error(root: Path) -> Iterator[type[KmemError]]:
