@@ -342,14 +342,20 @@ class Kernel:
         return proc.text(self.mm, name, **self._shown())
 
     def proc_tree(self) -> Tree:
-        """Every file of /proc, /sys/kernel/slab and /sys/devices/system/node that there is now, to be read later."""
+        """Every file of /proc, /sys/kernel/slab, /sys/module and /sys/devices/system/node that there is now, to be read
+        later.
+        """
         from kmem.mm import proc_tree
 
-        return proc_tree.tree(self.mm, **self._shown())
+        found = proc_tree.tree(self.mm, **self._shown())
+        files, links = self.loader.tree()
+        found.files |= {f"sys/module/{name}": text for name, text in files.items()}
+        found.links |= {f"sys/module/{name}": target for name, target in links.items()}
+        return found
 
     def write_proc(self, where: str | Path) -> int:
-        """Write /proc, /sys/kernel/slab and /sys/devices/system/node as files into the directory *where*, which must be
-        new, empty, or written by this before; how many.
+        """Write `proc_tree` as files into the directory *where*, which must be new, empty, or written by this before.
+        Returns how many.
         """
         from kmem.mm import proc_files
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,20 +106,37 @@ class Modules:
             if other is not module and any(module.contains(address) for address in other.imports.values())
         ]
 
+    def references(self, module: Module) -> int:
+        """``module_refcount()``, and a reference for each module that uses its symbols, which ``refcnt`` lacks."""
+        return module.refcount - MODULE_REF_BASE + len(self.users(module))
+
+    def tree(self) -> tuple[dict[str, Callable[[], str]], dict[str, str]]:
+        """What /sys/module has for the loaded modules: what gives the text of each file, and links; by path."""
+        files: dict[str, Callable[[], str]] = {}
+        links: dict[str, str] = {}
+        for name, module in self.loaded.items():
+            texts = {
+                "coresize": str(module.core.size),
+                "initsize": str(module.init.size if module.init.base else 0),
+                "initstate": {MODULE_STATE_COMING: "coming", MODULE_STATE_GOING: "going"}.get(module.state, "live"),
+                "refcnt": str(self.references(module)),
+                "taint": module_taint_letters(module.taints),
+            }
+            files |= {f"{name}/{file}": f"{text}\n".__str__ for file, text in texts.items()}
+            links |= {f"{name}/holders/{user}": f"../../{user}" for user in self.users(module)}
+        return files, links
+
     def listed(self) -> str:
-        """/proc/modules as root reads it (kernel/module/procfs.c), the newest first. References that modules have by
-        using symbols are counted with those that ``refcnt`` has.
-        """
+        """/proc/modules as root reads it (kernel/module/procfs.c), the newest first."""
         lines = []
         for module in reversed(self.loaded.values()):
             users = self.users(module)
             who = "".join(f"{name}," for name in users) + ("" if module.exit_function else "[permanent],")
             state = {MODULE_STATE_COMING: "Loading", MODULE_STATE_GOING: "Unloading"}.get(module.state, "Live")
             size = module.core.size + (module.init.size if module.init.base else 0)
-            count = module.refcount - MODULE_REF_BASE + len(users)
             taint = module_taint_letters(module.taints)
             lines.append(
-                f"{module.name} {size} {count} {who or '-'} {state} {module.core.base:#018x}"
+                f"{module.name} {size} {self.references(module)} {who or '-'} {state} {module.core.base:#018x}"
                 f"{f' ({taint})' if taint else ''}\n"
             )
         return "".join(lines)
