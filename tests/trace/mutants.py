@@ -9,19 +9,35 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+
+import numpy as np
 
 from kmem.trace.errors import TraceError
 from kmem.trace.open import open_trace
 from kmem.trace.store import save
 from tests.trace import made
 
+OTHER = b"""# A text that is something else: [000] 1.5: kmalloc: ptr= pfn=x
+int main(void) { return a[12] == 3.25; } kmem: kfree: ptr=0x call_site= [0
+"""
+
 
 def mutant(rng: random.Random, data: bytes) -> bytes:
-    """*data* with something wrong."""
-    way = rng.randrange(5)
+    """*data* with something wrong: cut, of the other byte order, not what it was, or damaged somewhere."""
+    way = rng.randrange(10)
     if way == 0:
         return data[: rng.randrange(len(data))]
+    if way == 5:
+        width = rng.choice((2, 4, 8))
+        begin = rng.randrange(0, min(len(data), 64), 2)
+        whole = len(data) - (len(data) - begin) % width
+        return data[:begin] + np.frombuffer(data[begin:whole], f"<u{width}").byteswap().tobytes() + data[whole:]
+    if way == 6:
+        return rng.choice((b"", bytes(rng.randrange(5000)), rng.randbytes(rng.randrange(5000)), OTHER * 30))
+    if way == 7:
+        return data[: rng.randrange(64)] + rng.choice((OTHER, rng.randbytes(2000), data))
     raw = bytearray(data)
     if way == 1:
         for _ in range(rng.randrange(1, 8)):
@@ -76,9 +92,26 @@ def dat(write: Callable[[list[made.Made]], bytes]) -> Callable[[Path], Path]:
     return put
 
 
-FORMS = {"kmem": stored, "ftrace": text(made.ftrace), "trace-cmd": text(made.trace_cmd), "pages": pages}
-FORMS |= {"formats": formats, "trace.dat 6": dat(made.trace_dat6), "trace.dat 7": dat(made.trace_dat7)}
+def parquet(where: Path) -> Path:
+    from kmem.trace.parquet import save_parquet
+
+    save_parquet(open_trace(made.directory(where / "raw", made.workload(200))), where / "t.parquet")
+    return where / "t.parquet"
+
+
+def zstd(content: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor().compress(content)
+
+
+FORMS = {"kmem": stored, "ftrace": text(made.ftrace), "perf script": text(made.perf_script)}
+FORMS |= {"trace-cmd report": text(made.trace_cmd), "pages": pages, "formats": formats}
+FORMS |= {"trace.dat 6": dat(made.trace_dat6), "trace.dat 7": dat(made.trace_dat7)}
 FORMS |= {"trace.dat 7 zlib": dat(lambda events: made.trace_dat7(events, zlib.compress, "zlib"))}
+FORMS |= {"trace.dat 7 zstd": dat(lambda events: made.trace_dat7(events, zstd, "zstd")), "parquet": parquet}
+NEEDS = {"trace.dat 7 zstd": "zstandard", "parquet": "pyarrow"}
+"""Libraries without which a form is not read."""
 
 
 def trial(where: Path, form: str, count: int) -> float:
@@ -100,6 +133,9 @@ def main() -> None:
     """Read as many as the first word says, and print what they took."""
     count = -(-int(sys.argv[1]) // len(FORMS))
     for form in FORMS:
+        if form in NEEDS and find_spec(NEEDS[form]) is None:
+            print(f"{form:18} not read: there is no {NEEDS[form]}")
+            continue
         with tempfile.TemporaryDirectory() as where:
             slowest = trial(Path(where), form, count)
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

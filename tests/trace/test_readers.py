@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 import zlib
 from pathlib import Path
@@ -14,7 +15,7 @@ from kmem.trace.formats import evaluate, parse_format
 from kmem.trace.open import open_trace
 from kmem.trace.schema import COLUMNS, KINDS, Recording, site_name
 from kmem.trace.store import Writer, save
-from tests.trace import made
+from tests.trace import made, naive_text
 
 EVENTS = made.workload(3000)
 
@@ -143,6 +144,22 @@ def test_keys_are_whole_words_wherever_lines_end(tmp_path: Path, length: int) ->
     assert got["ptr"].tolist() == [0xFFFFFFFF80001000] * 5
     assert {recording.info.strings[c] for c in got["cache"]} == {"n" * length}
     assert {site_name(recording.info, int(s)) for s in got["call_site"]} == {"a=b"}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["newlines", "carriage returns"])
+def test_lines_of_all_shapes_are_read_as_by_regular_expressions(tmp_path: Path, end: str) -> None:
+    rng = random.Random(end)
+    lines = [naive_text.line(rng) for _ in range(4000)]
+    (tmp_path / "t.txt").write_text("# tracer: nop\n" + end.join(lines), newline="")
+    recording = open_trace(tmp_path / "t.txt")
+    got, want = read(recording), [naive_text.event(line) for line in lines]
+    assert recording.info.unparsed == recording.info.skipped == 0
+    strings = recording.info.strings
+    for column in ("time", "task", "cpu", "ptr", "requested", "allocated", "node", "order"):
+        assert got[column].tolist() == [event[column] for event in want], column
+    assert [KINDS[kind] for kind in got["kind"]] == [event["kind"] for event in want]
+    assert [strings[cache] for cache in got["cache"]] == [event["cache"] for event in want]
+    assert [strings[site] for site in got["call_site"]] == [event["site"] for event in want]
 
 
 def test_lost_and_unknown_lines_are_counted(tmp_path: Path) -> None:

@@ -47,7 +47,11 @@ if TYPE_CHECKING or not COMPILING:
     def prefetch(addr: int) -> None:
         """Say that *addr* is needed soon; it may be anything."""
 
-else:
-    from kmem.lib.hosttype import get8, get16, get32, get64, prefetch, put8, put16, put32, put64
+    def matches(addr: int, byte: int) -> int:
+        """Which of the 64 bytes at *addr* are *byte*: a bit each, the first the lowest."""
+        return sum(1 << i for i, c in enumerate(ctypes.string_at(addr, 64)) if c == byte)
 
-__all__ = ["get8", "get16", "get32", "get64", "prefetch", "put8", "put16", "put32", "put64"]
+else:
+    from kmem.lib.hosttype import get8, get16, get32, get64, matches, prefetch, put8, put16, put32, put64
+
+__all__ = ["get8", "get16", "get32", "get64", "matches", "prefetch", "put8", "put16", "put32", "put64"]

@@ -53,3 +53,20 @@ def prefetch(typingctx: Any, addr: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
+
+
+@intrinsic
+def matches(typingctx: Any, addr: Any, byte: Any) -> Any:
+    """A comparison of 64 bytes at once, however wide the vectors of this CPU are."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(8), 64)
+        found = builder.load(builder.inttoptr(args[0], vector.as_pointer()), align=1)
+        one = builder.insert_element(
+            ir.Constant(vector, ir.Undefined), builder.trunc(args[1], ir.IntType(8)), ir.IntType(32)(0)
+        )
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+        all_of_it = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), everywhere)
+        return builder.bitcast(builder.icmp_unsigned("==", found, all_of_it), I64)
+
+    return types.int64(types.int64, types.int64), codegen

@@ -20,6 +20,8 @@ _EV = (
     *("kmalloc", "kfree", "kmem_cache_alloc", "kmem_cache_free", "mm_page_alloc", "mm_page_free"),
     *("mm_page_free_batched", "mm_page_pcpu_drain", "mm_page_alloc_extfrag"),
 )
+_DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError)
+"""What comes of a file whose columns or whose notes are not what they should be."""
 
 
 def pyarrow() -> Any:
@@ -41,22 +43,37 @@ class ParquetRecording:
             self._file = self._arrow.parquet.ParquetFile(path)
             meta = self._file.metadata.metadata or {}
             self._columns = set(self._file.schema_arrow.names)
-            self._kept = json.loads(meta.get(b"kmem", b"{}"))
-        except (self._arrow.ArrowException, ValueError, OSError) as error:
-            raise TraceError(f"{path}: {error}", remedy="The file is no Parquet file that can be read.") from None
+            kept = json.loads(meta.get(b"kmem", b"{}"))
+            if names is not None:
+                self.info.strings = ["", *(str(name or "") for name in json.loads(names.read_text()))]
+            elif kept:
+                self._take(kept)
+        except (*_DAMAGE, self._arrow.ArrowException) as error:
+            raise self._damaged(error) from None
         self._short = "ev" in self._columns
         if not {"ts", "ptr", "ev"} <= self._columns and not {"time", "ptr", "kind"} <= self._columns:
             raise TraceError(f"{path}: there are no columns time, ptr and kind", remedy="Is this a trace of events?")
-        if self._kept:
-            self.info.strings = [str(text) for text in self._kept.get("strings", [""])]
-            self.info.before, self.info.after = self._kept.get("before", {}), self._kept.get("after", {})
-            self.info.cpus, self.info.release = self._kept.get("cpus", 0), self._kept.get("release", "")
-        if names is not None:
-            self.info.strings = ["", *(str(name or "") for name in json.loads(names.read_text()))]
         self.info.events = self._file.metadata.num_rows
+
+    def _damaged(self, error: Exception) -> TraceError:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return TraceError(f"{self._path}: {why}", remedy="The file is no Parquet file that can be read.")
+
+    def _take(self, kept: dict[str, Any]) -> None:
+        """What :func:`save_parquet` put beside the columns."""
+        self.info.strings = [str(text) for text in kept.get("strings", [""])]
+        for when in ("before", "after"):
+            setattr(self.info, when, {str(name): str(text) for name, text in kept.get(when, {}).items()})
+        self.info.cpus, self.info.release = int(kept.get("cpus", 0)), str(kept.get("release", ""))
 
     def batches(self) -> Iterator[Columns]:
         """The events, a row group at a time, in small batches."""
+        try:
+            yield from self._batches()
+        except (*_DAMAGE, self._arrow.ArrowException) as error:
+            raise self._damaged(error) from None
+
+    def _batches(self) -> Iterator[Columns]:
         out = Columns(EVENTS)
         kinds: Array = np.array([NUMBER[name] for name in _EV], np.uint8)
         for batch in self._file.iter_batches(EVENTS):
@@ -77,7 +94,7 @@ class ParquetRecording:
 
     def _lengthen(self, out: Columns, got: dict[str, Array], kinds: Array) -> None:
         """Short names: the number of a name counts from 0, the order of a page event is in ``alloc``."""
-        if out.n and int(got["ev"].max()) >= len(kinds):
+        if out.n and not 0 <= int(got["ev"].min()) <= int(got["ev"].max()) < len(kinds):
             raise TraceError(f"{self._path}: an event of no kind", remedy="The file is no trace of kmem events.")
         out["kind"][:] = kinds[got["ev"]]
         if "name" in got:

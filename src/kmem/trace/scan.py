@@ -51,33 +51,33 @@ def put(state: int, index: int, value: int) -> None:
 
 
 @always_inline
+def rest(addr: int, size: int) -> int:
+    """The last *size* & 7 bytes of a string, of which *addr* is the first, as a word. Words behind them are read."""
+    return get64(addr) & (shl(1, 8 * (size & 7)) - 1)
+
+
+@always_inline
 def hash_bytes(addr: int, size: int) -> int:
-    """A hash of *size* bytes."""
+    """A hash of *size* bytes. The seven behind them are there, too."""
     h = size
     i = 0
     while i + 8 <= size:
         h = mul64(h ^ get64(addr + i), HASH)
         h = h ^ lshr(h, 29)
         i += 8
-    while i < size:
-        h = mul64(h ^ get8(addr + i), HASH)
-        i += 1
+    h = mul64(h ^ rest(addr + i, size), HASH)
     return h ^ lshr(h, 32)
 
 
 @always_inline
 def same_bytes(a: int, b: int, size: int) -> bool:
-    """Whether *size* bytes are equal."""
+    """Whether *size* bytes are equal. The seven behind them are there, too."""
     i = 0
     while i + 8 <= size:
         if get64(a + i) != get64(b + i):
             return False
         i += 8
-    while i < size:
-        if get8(a + i) != get8(b + i):
-            return False
-        i += 1
-    return True
+    return rest(a + i, size) == rest(b + i, size)
 
 
 @jit
@@ -98,7 +98,7 @@ def intern(table: int, addr: int, size: int) -> int:
         slot = (slot + 1) & mask
     used = at(table, T_BYTES_USED)
     number = at(table, T_COUNT)
-    if number >= at(table, T_CAPACITY) or used + size > at(table, T_BYTES_CAPACITY):
+    if number >= at(table, T_CAPACITY) or used + size + 8 > at(table, T_BYTES_CAPACITY):
         put(table, T_FULL, at(table, T_FULL) + 1)
         return NO_STRING
     to = at(table, T_BYTES) + used

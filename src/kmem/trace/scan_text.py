@@ -10,8 +10,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.lib.host import get8, get32, get64, put8, put16, put32, put64
-from kmem.lib.jit import always_inline, entry, fls64, jit, noinline
+from kmem.lib.host import get8, get16, get32, get64, matches, put8, put16, put32, put64
+from kmem.lib.jit import always_inline, ctz, entry, jit, lshr, noinline, shl
+from kmem.trace.chars import (
+    CLOSE,
+    COLON,
+    DOT,
+    EQUALS,
+    HASHMARK,
+    MOST,
+    NEWLINE,
+    OPEN,
+    PAREN,
+    SLASH,
+    SPACE,
+    before_spaces,
+    decimal,
+    decimal_before,
+    digit,
+    digits,
+    find,
+    hexadecimal,
+    signed,
+    skip_spaces,
+)
 from kmem.trace.scan import (
     C_ALLOCATED,
     C_CACHE,
@@ -41,18 +63,14 @@ from kmem.trace.scan import (
     UNPARSED,
     N,
     at,
-    find,
     intern,
     put,
 )
+from kmem.trace.scan import find as find_string
 
-SPACE, HASHMARK, OPEN, CLOSE, COLON, DOT, EQUALS, PAREN, NEWLINE, SLASH, MINUS = (
-    *(32, 35, 91, 93, 58, 46, 61, 40, 10, 47, 45),
-)
-NO_CPU = -1
-K_SITE, K_PTR, K_REQUESTED, K_ALLOCATED, K_GFP, K_NODE, K_NAME, K_PFN, K_ORDER, K_ALLOC_ORDER, K_FALLBACK = range(1, 12)
-LINES, ONES, TOPS = 0x0A0A0A0A0A0A0A0A, 0x0101010101010101, -0x7F7F7F7F7F7F7F80
-"""Eight newlines; the lowest and the highest bit of eight bytes."""
+PAGE_KIND = 64
+"""Set in the kind of an event of which the order says how much it is about."""
+LONGEST_LINE = 1 << 15
 
 
 def _word(text: str) -> int:
@@ -60,281 +78,177 @@ def _word(text: str) -> int:
     return int.from_bytes(text.encode(), "little")
 
 
-CALL_SIT, BYTES_RE, GFP_FLAG, BYTES_AL, ALLOC_OR, FALLBACK = (
-    _word(text) for text in ("call_sit", "bytes_re", "gfp_flag", "bytes_al", "alloc_or", "fallback")
+PTR, PFN, NODE, NAME, ORDER, CALL_SITE, BYTES_REQ, GFP_FLAGS, BYTES_ALLOC, ALLOC_ORDER, FALLBACK_ORDER = (
+    *map(_word, (" ptr", " pfn", " node", " name", " order", "all_site", "ytes_req", "fp_flags", "es_alloc")),
+    *map(_word, ("oc_order", "ck_order")),
 )
-PTR, PFN, NODE, NAME, ORDE, LLOC, RDER, CK_ORDER = (
-    _word(text) for text in ("ptr", "pfn", "node", "name", "orde", "lloc", "rder", "ck_order")
-)
-PAGE_KIND = 64
-"""Set in the kind of an event of which the order says how much it is about."""
-LONGEST_LINE = 1 << 15
-
-
-@always_inline
-def digit(c: int) -> bool:
-    """Whether *c* is 0 to 9."""
-    return 48 <= c <= 57
-
-
-@always_inline
-def skip_spaces(p: int, end: int) -> int:
-    """The first place from *p* that is no space."""
-    while p < end and (get8(p) == SPACE or get8(p) == 9):
-        p += 1
-    return p
-
-
-@always_inline
-def word_end(p: int, end: int) -> int:
-    """Where the word at *p* ends."""
-    while p < end and get8(p) != SPACE:
-        p += 1
-    return p
-
-
-@always_inline
-def decimal(p: int, end: int) -> int:
-    """The number of which the digits begin at *p*; a sign is taken."""
-    negative = p < end and get8(p) == MINUS
-    if negative:
-        p += 1
-    value = 0
-    while p < end and digit(get8(p)):
-        value = (value * 10 + get8(p) - 48) & 0xFFFFFFFFFFFFFFF
-        p += 1
-    return -value if negative else value
-
-
-@always_inline
-def hexadecimal(p: int, end: int) -> int:
-    """The number from *p* to *end*, 0x or not."""
-    if p + 2 <= end and get8(p) == 48 and get8(p + 1) == 120:
-        p += 2
-    value = 0
-    while p < end:
-        c = get8(p)
-        letter = (c | 32) - 97
-        if not (48 <= c <= 57) | (0 <= letter <= 5):
-            return value
-        value = ((value & 0xFFFFFFFFFFFFFFF) << 4) | ((c & 15) + 9 * (c >> 6))
-        p += 1
-    return value
-
-
-@always_inline
-def is_hexadecimal(p: int, end: int) -> bool:
-    """Whether the word is a pointer: digits, or ``(nil)`` and ``(null)``."""
-    if p >= end:
-        return False
-    c = get8(p)
-    return digit(c) or 97 <= c <= 102 or 65 <= c <= 70 or (c == PAREN and p + 1 < end and get8(p + 1) == 110)
+"""The last eight characters of each key, or all of it with the space before it."""
+_C, _B, _G, _BYT, _ALL, _FALLBAC = map(_word, (" c", " b", " g", " byt", " all", " fallbac"))
+"""What is before those."""
 
 
 @noinline
 def lost_events(p: int, end: int) -> int:
     """What ``CPU:1 [LOST 12 EVENTS]`` and ``CPU:1 [12 EVENTS DROPPED]`` count; 1 if they do not say."""
-    while p < end and get8(p) != OPEN:
-        p += 1
+    p = find(p, end, OPEN)
     while p < end and not digit(get8(p)):
         p += 1
-    return decimal(p, end) if p < end else 1
-
-
-@always_inline
-def after_digit(begin: int, p: int) -> bool:
-    """Whether what is before the spaces before *p* is a digit, of a PID."""
-    while p > begin and get8(p - 1) == SPACE:
-        p -= 1
-    return p > begin and digit(get8(p - 1))
+    return decimal(p) if p < end else 1
 
 
 @always_inline
 def processor(begin: int, end: int) -> int:
     """Where the ``[`` of the processor's number is, or *end*. A task's name may have brackets, too."""
-    p = begin + 1
-    while p < end:
-        if get8(p) == OPEN and get8(p - 1) == SPACE:
-            q = p + 1
-            while q < end and digit(get8(q)):
-                q += 1
-            if q > p + 1 and q < end and get8(q) == CLOSE and after_digit(begin, p):
+    p = begin
+    while True:
+        p = find(p + 1, end, OPEN)
+        if p >= end:
+            return end
+        if get8(p - 1) == SPACE:
+            n = digits(p + 1)
+            if 0 < n < 8 and get8(p + 1 + n) == CLOSE and digit(get8(before_spaces(p) - 1)):
                 return p
-        p += 1
-    return end
 
 
 @always_inline
-def timestamp(p: int, end: int) -> int:
+def nanoseconds(p: int) -> int:
+    """What up to nine digits behind the point mean."""
+    n = digits(p)
+    if n == 6:
+        return decimal(p) * 1000
+    value = n = 0
+    while digit(get8(p)) and n < 9:
+        value = value * 10 + get8(p) - 48
+        n += 1
+        p += 1
+    while n < 9:
+        value *= 10
+        n += 1
+    return value
+
+
+@always_inline
+def end_of_digits(p: int) -> int:
+    """The first place from *p* that is no digit."""
+    p += digits(p)
+    while digit(get8(p)):
+        p += 1
+    return p
+
+
+@always_inline
+def timestamp(p: int) -> int:
     """Nanoseconds of ``12.345678:`` or of a whole number, or -1."""
-    value = 0
-    while p < end and digit(get8(p)):
-        value = (value * 10 + get8(p) - 48) & 0xFFFFFFFFFFFFFFF
-        p += 1
-    if p >= end:
-        return -1
-    if get8(p) == COLON:
-        return value
-    if get8(p) != DOT:
-        return -1
-    p += 1
-    digits = 0
-    while p < end and digit(get8(p)) and digits < 9:
-        value = (value * 10 + get8(p) - 48) & 0xFFFFFFFFFFFFFFF
-        digits += 1
-        p += 1
-    while digits < 9:
-        value = (value * 10) & 0xFFFFFFFFFFFFFFF
-        digits += 1
-    return value if p < end and get8(p) == COLON else -1
+    q = end_of_digits(p)
+    value = decimal(p)
+    if get8(q) == DOT:
+        value = (value * 1000000000 + nanoseconds(q + 1)) & MOST
+        q = end_of_digits(q + 1)
+    return value if get8(q) == COLON else -1
 
 
 @always_inline
-def context_of(p: int, end: int) -> int:
+def context_of(p: int) -> int:
     """What the flags ``d.h1.`` say, as in the column."""
+    c, depth = get8(p + 2), get8(p + 3)
     context = 0
-    if end - p >= 4:
-        c = get8(p + 2)
-        if c == 72 or c == 104:
-            context |= 0x1000
-        if c == 115 or c == 72:
-            context |= 0x100
-        if c == 122 or c == 90:
-            context |= 0x2000
-        if digit(get8(p + 3)):
-            context |= get8(p + 3) - 48
+    if c == 72 or c == 104:
+        context |= 0x1000
+    if c == 115 or c == 72:
+        context |= 0x100
+    if c == 122 or c == 90:
+        context |= 0x2000
+    if digit(depth):
+        context |= depth - 48
     return context
 
 
 @always_inline
-def clear_event(columns: int, n: int) -> None:
-    """What an event has that its line does not tell."""
-    put64(at(columns, C_SITE) + 8 * n, 0)
-    put64(at(columns, C_PTR) + 8 * n, 0)
-    put64(at(columns, C_REQUESTED) + 8 * n, 0)
-    put64(at(columns, C_ALLOCATED) + 8 * n, 0)
-    put32(at(columns, C_GFP) + 4 * n, 0)
-    put32(at(columns, C_CACHE) + 4 * n, 0)
-    put16(at(columns, C_NODE) + 2 * n, -1)
-    put8(at(columns, C_ORDER) + n, 0)
+def is_pointer(p: int) -> bool:
+    """Whether a pointer is at *p*: digits, or ``(nil)`` and ``(null)``."""
+    c = get8(p)
+    return digit(c) or 97 <= c <= 102 or 65 <= c <= 70 or (c == PAREN and get8(p + 1) == 110)
 
 
 @always_inline
-def site_length(p: int, end: int) -> int:
-    """How long ``fn+0x55`` of ``fn+0x55/0x180`` is: tools differ in what follows."""
-    q = p
-    while q < end and get8(q) != SLASH:
-        q += 1
-    return q - p
-
-
-@jit
-def put_value(state: int, n: int, key: int, p: int, end: int) -> bool:
-    """Set the column that *key* names; False if the value is none."""
-    columns = at(state, COLUMNS)
-    if key == K_SITE:
-        put64(at(columns, C_SITE) + 8 * n, intern(at(state, SITES), p, site_length(p, end)))
-    elif key == K_PTR:
-        if not is_hexadecimal(p, end):
-            return False
-        put64(at(columns, C_PTR) + 8 * n, hexadecimal(p, end))
-    elif key == K_PFN:
-        hexa = p + 1 < end and get8(p + 1) == 120
-        put64(at(columns, C_PTR) + 8 * n, hexadecimal(p, end) if hexa else decimal(p, end))
-    elif key == K_REQUESTED:
-        put64(at(columns, C_REQUESTED) + 8 * n, decimal(p, end))
-    elif key == K_ALLOCATED:
-        put64(at(columns, C_ALLOCATED) + 8 * n, decimal(p, end))
-    elif key == K_GFP:
-        put32(at(columns, C_GFP) + 4 * n, intern(at(state, GFPS), p, end - p))
-    elif key == K_NODE:
-        put16(at(columns, C_NODE) + 2 * n, decimal(p, end))
-    elif key == K_NAME:
-        put32(at(columns, C_CACHE) + 4 * n, intern(at(state, STRINGS), p, end - p))
-    elif key in (K_ORDER, K_ALLOC_ORDER):
-        put8(at(columns, C_ORDER) + n, decimal(p, end) & 63)
-    elif key == K_FALLBACK:
-        put64(at(columns, C_REQUESTED) + 8 * n, decimal(p, end))
-    return True
+def text_of(table: int, p: int, end: int) -> int:
+    """The number of the word at *p*."""
+    return intern(table, p, find(p, end, SPACE) - p)
 
 
 @always_inline
-def key_of(p: int, size: int) -> int:
-    """Which key the *size* characters at *p* are, 0 for others. There is room to read on after them."""
-    if size == 9:
-        head, last = get64(p), get8(p + 8)
-        if head == CALL_SIT and last == 101:
-            return K_SITE
-        if head == BYTES_RE and last == 113:
-            return K_REQUESTED
-        if head == GFP_FLAG and last == 115:
-            return K_GFP
-    elif size == 3:
-        head = get32(p) & 0xFFFFFF
-        if head == PTR:
-            return K_PTR
-        if head == PFN:
-            return K_PFN
-    elif size == 4:
-        head = get32(p)
-        if head == NODE:
-            return K_NODE
-        if head == NAME:
-            return K_NAME
-    elif size == 11:
-        head, last = get64(p), get32(p + 7)
-        if head == BYTES_AL and last == LLOC:
-            return K_ALLOCATED
-        if head == ALLOC_OR and last == RDER:
-            return K_ALLOC_ORDER
-    elif size == 5 and get32(p) == ORDE and get8(p + 4) == 114:
-        return K_ORDER
-    elif size == 14 and get64(p) == FALLBACK and get64(p + 6) == CK_ORDER:
-        return K_FALLBACK
-    return 0
+def site_of(table: int, p: int, end: int) -> int:
+    """The number of ``fn+0x55`` of ``fn+0x55/0x180``: tools differ in what follows."""
+    stop = find(p, end, SPACE)
+    return intern(table, p, find(p, stop, SLASH) - p)
 
 
 @jit
-def scan_values(state: int, n: int, p: int, end: int) -> bool:
-    """All ``key=value`` of a line; whether there was a pointer or a page among them."""
+def scan_values(state: int, n: int, page: int, p: int, end: int) -> bool:
+    """All ``key=value`` from *p*, into the columns; whether there was a pointer or a page among them."""
+    site = ptr = requested = allocated = gfp = cache = order = 0
+    node = -1
     found = False
-    while True:
-        p = skip_spaces(p, end)
-        if p >= end:
-            return found
-        q = p
-        while q < end and get8(q) != EQUALS and get8(q) != SPACE:
-            q += 1
-        stop = q
-        if q < end and get8(q) == EQUALS:
-            stop = word_end(q, end)
-            key = key_of(p, q - p)
-            if key:
-                if not put_value(state, n, key, q + 1, stop):
+    while p < end:
+        marks = matches(p, EQUALS)
+        if end - p < 64:
+            marks &= shl(1, end - p) - 1
+        while marks:
+            q = p + ctz(marks)
+            marks &= marks - 1
+            word = get64(q - 8)
+            value = q + 1
+            if lshr(word, 32) == PTR:
+                if not is_pointer(value):
                     return False
-                if key in (K_PTR, K_PFN):
-                    found = True
-        p = stop
+                ptr = hexadecimal(value)
+                found = True
+            elif word == CALL_SITE and get16(q - 10) == _C:
+                site = site_of(at(state, SITES), value, end)
+            elif lshr(word, 24) == NAME:
+                cache = text_of(at(state, STRINGS), value, end)
+            elif word == BYTES_REQ and get16(q - 10) == _B:
+                requested = decimal(value)
+            elif word == BYTES_ALLOC and get32(q - 12) == _BYT:
+                allocated = decimal(value)
+            elif word == GFP_FLAGS and get16(q - 10) == _G:
+                gfp = text_of(at(state, GFPS), value, end)
+            elif lshr(word, 24) == NODE:
+                node = signed(value)
+            elif lshr(word, 32) == PFN:
+                ptr = hexadecimal(value) if get8(value + 1) == 120 else decimal(value)
+                found = True
+            elif lshr(word, 16) == ORDER or (word == ALLOC_ORDER and get32(q - 12) == _ALL):
+                order = decimal(value) & 63
+            elif word == FALLBACK_ORDER and get64(q - 15) == _FALLBAC:
+                requested = decimal(value)
+        p += 64
+    columns = at(state, COLUMNS)
+    put64(at(columns, C_SITE) + 8 * n, site)
+    put64(at(columns, C_PTR) + 8 * n, ptr)
+    put64(at(columns, C_REQUESTED) + 8 * n, requested)
+    put64(at(columns, C_ALLOCATED) + 8 * n, shl(4096, order) if page else allocated)
+    put32(at(columns, C_GFP) + 4 * n, gfp)
+    put32(at(columns, C_CACHE) + 4 * n, cache)
+    put16(at(columns, C_NODE) + 2 * n, node)
+    put8(at(columns, C_ORDER) + n, order)
+    return found
 
 
 @always_inline
-def line_end(p: int, end: int) -> int:
-    """Where the line at *p* ends, or *end*."""
-    while p + 8 <= end:
-        word = get64(p) ^ LINES
-        zeros = (word - ONES) & ~word & TOPS
-        if zeros:
-            return p + (fls64(zeros & -zeros) - 1 >> 3)
-        p += 8
-    while p < end and get8(p) != NEWLINE:
-        p += 1
-    return p
+def event_name(p: int, last: int) -> int:
+    """Where the name that ends before *last* begins: ``kmem:`` may stand before it."""
+    while True:
+        q = find(p, last, COLON)
+        if q >= last:
+            return p
+        p = q + 1
 
 
 @jit
 def scan_line(state: int, begin: int, end: int) -> int:
     """One line: 1 if it was an event of ours, 0 if there was nothing to read, -1 if it could not be read."""
-    p = skip_spaces(begin, end)
+    p = skip_spaces(begin)
     if p >= end or get8(p) == HASHMARK:
         return 0
     bracket = processor(p, end)
@@ -343,52 +257,39 @@ def scan_line(state: int, begin: int, end: int) -> int:
             put(state, LOST, at(state, LOST) + lost_events(p, end))
             return 0
         return -1
-    q = bracket
-    while q > p and get8(q - 1) == SPACE:
-        q -= 1
-    while q > p and digit(get8(q - 1)):
-        q -= 1
-    task = decimal(q, bracket)
-    cpu = decimal(bracket + 1, end)
-    context = 0
     time = -1
-    p = word_end(bracket, end)
+    context = 0
+    p = find(bracket, end, CLOSE) + 1
     for _ in range(3):
-        p = skip_spaces(p, end)
-        stop = word_end(p, end)
-        if p < end and digit(get8(p)) and get8(stop - 1) == COLON:
-            time = timestamp(p, stop)
+        p = skip_spaces(p)
+        stop = find(p, end, SPACE)
+        if digit(get8(p)) and get8(stop - 1) == COLON:
+            time = timestamp(p)
             p = stop
             break
-        context = context_of(p, stop)
+        context = context_of(p) if stop - p >= 4 else 0
         p = stop
     if time < 0:
         return -1
-    p = skip_spaces(p, end)
-    stop = word_end(p, end)
+    p = skip_spaces(p)
+    stop = find(p, end, SPACE)
     last = stop - 1
     if last <= p or get8(last) != COLON:
         return -1
-    q = last
-    while q > p and get8(q - 1) != COLON:
-        q -= 1
-    kind = get8(at(state, KIND_OF) + find(at(state, EVENT_NAMES), q, last - q))
+    q = event_name(p, last)
+    kind = get8(at(state, KIND_OF) + find_string(at(state, EVENT_NAMES), q, last - q))
     if kind == 0:
         put(state, SKIPPED, at(state, SKIPPED) + 1)
         return 0
     n = at(state, N)
     columns = at(state, COLUMNS)
-    clear_event(columns, n)
     put64(at(columns, C_TIME) + 8 * n, time)
-    put32(at(columns, C_TASK) + 4 * n, task)
-    put16(at(columns, C_CPU) + 2 * n, cpu)
+    put32(at(columns, C_TASK) + 4 * n, decimal_before(before_spaces(bracket)))
+    put16(at(columns, C_CPU) + 2 * n, decimal(bracket + 1))
     put16(at(columns, C_CONTEXT) + 2 * n, context)
     put8(at(columns, C_KIND) + n, (kind & (PAGE_KIND - 1)) - 1)
-    if not scan_values(state, n, stop, end):
+    if not scan_values(state, n, kind & PAGE_KIND, stop, end):
         return -1
-    if kind & PAGE_KIND:
-        size = 4096 << get8(at(columns, C_ORDER) + n)
-        put64(at(columns, C_ALLOCATED) + 8 * n, size)
     put(state, N, n + 1)
     return 1
 
@@ -399,7 +300,7 @@ def t_scan_text(ram: Any, state: int) -> int:
     p = at(state, IN) + at(state, POS)
     end = at(state, IN) + at(state, IN_SIZE)
     while p < end and at(state, N) < at(state, CAPACITY):
-        q = line_end(p, end)
+        q = find(p, end, NEWLINE)
         if q >= end:
             break
         stop = q

@@ -12,6 +12,7 @@ import numpy as np
 from kmem.abi import gfp
 from kmem.errors import KmemError
 from kmem.trace import scan as s
+from kmem.trace.chars import BEFORE, BEHIND
 from kmem.trace.engine import Strings, reader
 from kmem.trace.scan_text import LONGEST_LINE, PAGE_KIND
 from kmem.trace.schema import KINDS, NUMBER, OLD_NAMES, Array, Columns, Info
@@ -74,7 +75,8 @@ class TextRecording:
         state[s.CAPACITY], state[s.COLUMNS] = EVENTS, columns.addresses.ctypes.data
         state[s.KIND_OF], state[s.STRINGS], state[s.SITES] = kind_of.ctypes.data, strings.address, sites.address
         state[s.GFPS], state[s.EVENT_NAMES] = gfps.address, names.address
-        buffer: Array = np.zeros(CHUNK + LONGEST_LINE + 64, np.uint8)[:-64]  # words are read
+        room: Array = np.zeros(BEFORE + CHUNK + LONGEST_LINE + BEHIND, np.uint8)
+        buffer = room[BEFORE:-BEHIND]
         view = memoryview(buffer.data)
         state[s.IN] = buffer.ctypes.data
         scan = reader("t_scan_text")
