@@ -4,8 +4,9 @@
     ```python       `>>> expression`, and what it prints; or a script, in the namespace of the page
     ```c            a file
 
-A comment above a block says more: `<!-- file: NAME -->` writes it to that file (a second block of the same name is
-added to it), `<!-- exit: 1 -->` is how its last command ends, `<!-- not run: REASON -->` lets it be.
+A comment above a block says more: `<!-- file: NAME -->` writes it to that file, `<!-- more of: NAME -->` adds it there,
+`<!-- replaces FUNCTION in: NAME -->` puts it there in place of the function, `<!-- exit: 1 -->` is how its last command
+ends, `<!-- not run: REASON -->` lets it be.
 Each page has a directory of its own, with copies of the examples; nothing else of the repository can be changed there.
 """
 
@@ -26,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 FENCE = re.compile(
-    r"(?P<notes>(?:^<!-- (?:file|exit|not run): [^\n]+ -->\n)*)^```(?P<language>[^\n`]*)\n(?P<text>.*?)^```$",
+    r"(?P<notes>(?:^<!-- (?:file|more of|replaces \w+ in|exit|not run): [^\n]+ -->\n)*)^```(?P<language>[^\n`]*)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-NOTE = re.compile(r"<!-- (file|exit|not run): (.+?) -->")
+NOTE = re.compile(r"<!-- (file|more of|replaces \w+ in|exit|not run): (.+?) -->")
 RUN = ("console", "python", "c", "make")
 OMITTED = "…"
 
@@ -78,17 +79,31 @@ class Workplace:
 
     def run(self, block: Block) -> str:
         """Run a block; what it should look like."""
-        if "file" in block.notes:
-            file = self.directory / block.notes["file"]
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("a") as out:
-                out.write(block.text)
+        if self._kept(block):
             return block.text
         if block.language == "console":
             return self._console(block)
         if block.language == "python":
             return self._python(block)
         raise Different(f"line {block.line}: a block of {block.language} needs `file:`, or `not run:` and why")
+
+    def _kept(self, block: Block) -> bool:
+        """Whether the block is a file, or part of one; it is written."""
+        for note, name in block.notes.items():
+            file = self.directory / name
+            if note in ("file", "more of"):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("w" if note == "file" else "a") as out:
+                    out.write(block.text)
+                return True
+            if note.startswith("replaces "):
+                function = re.compile(rf"^\S[^\n;]*\b{note.split()[1]}\([^\n;]*\n{{.*?^}}\n", re.DOTALL | re.MULTILINE)
+                now, places = function.subn(lambda _: block.text, file.read_text())
+                if places != 1:
+                    raise Different(f"line {block.line}: {name} defines {note.split()[1]}() {places} times")
+                file.write_text(now)
+                return True
+        return False
 
     def _console(self, block: Block) -> str:
         parts = re.split(r"^\$ (.*)\n", block.text, flags=re.MULTILINE)
