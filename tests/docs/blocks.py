@@ -26,11 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+WORDS = r"(?:file|more of|replaces \w+ in|exit|not run)"
 FENCE = re.compile(
-    r"(?P<notes>(?:^<!-- (?:file|more of|replaces \w+ in|exit|not run): [^\n]+ -->\n)*)^```(?P<language>[^\n`]*)\n(?P<text>.*?)^```$",
+    rf"(?P<notes>(?:^<!-- {WORDS}: [^\n]+ -->\n)*)^```(?P<language>[^\n`]*)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-NOTE = re.compile(r"<!-- (file|more of|replaces \w+ in|exit|not run): (.+?) -->")
+NOTE = re.compile(rf"<!-- ({WORDS}): (.+?) -->")
 RUN = ("console", "python", "c", "make")
 OMITTED = "…"
 
