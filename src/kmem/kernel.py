@@ -21,12 +21,14 @@ from kmem.abi.exports import export
 from kmem.abi.gfp_by_name import by_name, differs
 from kmem.abi.layout import layout
 from kmem.abi.release import release
+from kmem.errors import UsageError
 from kmem.kapi import kunit_kasan, kunit_slab
 from kmem.kapi.context import CpuContext
 from kmem.kapi.cpumask import cpumask_of
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, RunOver, TaskDied
 from kmem.kapi.export import Data, private_data
+from kmem.kapi.history import History, Recorder
 from kmem.kapi.host import Call
 from kmem.kapi.insmod import LoadedModule, Modules
 from kmem.kapi.logbuf import LogBuf
@@ -75,6 +77,7 @@ class Kernel:
         bus: Bus | None = None,
         check: str = "none",
         quarantine: bool = False,
+        history: bool = False,
     ) -> None:
         self.boot_config = config or configuration()
         self.budget = budget
@@ -144,6 +147,9 @@ class Kernel:
         self.loader = Modules(self)
         self.leaks = Kmemleak(self.loader.is_code, partial(describe, self), twice=partial(given_twice, self))
         self.events.listen(self.leaks)
+        self.history = Recorder(self) if history else None
+        if self.history:
+            self.events.listen(self.history)
         self.checks: Checks | None = None
         if check != "none":
             from kmem.kapi.checks import Checks
@@ -262,6 +268,7 @@ class Kernel:
             self._executor,
             self._executor.traps.mark() if self._executor else 0,
             self.tasks.mark(),
+            self.history.mark() if self.history else 0,
         )
 
     def rollback(self) -> None:
@@ -272,7 +279,7 @@ class Kernel:
         """
         self.drain()
         self.mm.ram.rollback()
-        mark, ns, modules, names, self.tainted, warned, state, symbols, live, shadow, executor, traps, tasks = (
+        mark, ns, modules, names, self.tainted, warned, state, symbols, live, shadow, executor, traps, tasks, past = (
             self._saved
         )
         self.log.rewind(mark)
@@ -286,6 +293,8 @@ class Kernel:
         self.pid = self.user.pid(self.current)
         self.symbols.rewind(symbols)
         self.leaks.rewind(live)
+        if self.history:
+            self.history.rewind(past)
         if self.checks and shadow:
             self.checks.rewind(shadow)
         self.open_files.clear()
@@ -373,6 +382,29 @@ class Kernel:
         if self.format.no_hash_pointers or key is None:
             return None
         return lambda pointer: siphash_1u64(pointer, key) & 0xFFFFFFFF
+
+    def x(self, address: int | str) -> History:
+        """What happened at *address*, an address or ``symbol+0x10``: who allocated it, who freed it, what reused it;
+        and the bytes that are there. Of a machine that was booted with ``history=True``.
+        """
+        if self.history is None:
+            raise UsageError("this machine keeps no history", remedy="boot it with kmem.boot(history=True)")
+        self.drain()
+        found = self.history.history(self.resolve(address))
+        found.memory = self._bytes_at(found.address, 64)
+        return found
+
+    def _bytes_at(self, address: int, n: int) -> bytes | None:
+        """Up to *n* bytes of RAM at *address*, as far as its page goes; None if no RAM is mapped there."""
+        phys = self.mm.phys_of(address)
+        n = min(n, 4096 - address % 4096)
+        return bytes(self.mm.ram.mem[phys : phys + n]) if 0 <= phys < self.mm.ram.size else None
+
+    def resolve(self, address: int | str) -> int:
+        """The address that is meant: a number, ``0xffff…`` or ``symbol+0x10``. UsageError if it is none."""
+        from kmem.kapi.history import address_of
+
+        return address if isinstance(address, int) else address_of(address, self.kallsyms.address)
 
     def kmemleak(self) -> str:
         """Look for memory of modules that nothing points to any more: the text of /sys/kernel/debug/kmemleak."""
@@ -710,10 +742,11 @@ def boot(
 ) -> Kernel:
     """Boot a machine. *ram* in bytes or with a K, M, G or T; *config* plain, debian or debug; *numa* is the number of
     nodes that memory and CPUs are shared out to; *more* as in `BootConfig`; *cmdline*, a kernel command line
-    (`kmem.mm.cmdline`); and *bus*, the devices that answer (`kmem.machine.bus.Bus`).
+    (`kmem.mm.cmdline`); *bus*, the devices that answer (`kmem.machine.bus.Bus`); and *history*, to keep what
+    `Kernel.x` tells.
     """
     size = ram if isinstance(ram, int) else int(ram[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[ram[-1].upper()]
     budget, bus = more.pop("budget", 100_000_000), more.pop("bus", None)
-    check, quarantine = more.pop("check", "none"), more.pop("quarantine", False)
+    check, quarantine, history = more.pop("check", "none"), more.pop("quarantine", False), more.pop("history", False)
     chosen = configuration(config, release=release, ram=size, cpus=cpus, seed=seed, nodes=numa, **more)
-    return Kernel(chosen, budget=budget, bus=bus, check=check, quarantine=quarantine)
+    return Kernel(chosen, budget=budget, bus=bus, check=check, quarantine=quarantine, history=history)

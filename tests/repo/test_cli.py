@@ -38,6 +38,7 @@ def test_unknown_flags_are_errors(kmem: Kmem, name: str) -> None:
         "replay": ["x.kmem"],
         "sweep": ["x.kmem"],
         "report": ["x.kmem"],
+        "x": ["0x1000", "x.kmem"],
         "export": ["x.kmem", "--perfetto"],
     }
     words = [name, *needed.get(name, [])]

@@ -21,6 +21,7 @@ COMMANDS = {
     "replay": "replay a trace of kmem events in the model and say where memory is",
     "report": "draw a trace on a page for a browser: memory in time and space",
     "export": "write a trace in the format of another program: Perfetto",
+    "x": "say who allocated, freed and reused what is at an address",
     "sweep": "replay traces under every combination of settings and compare",
     "record": "record the memory events of the running kernel",
     "drgn": "open a core of the simulated machine in drgn",

@@ -246,7 +246,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
     )
     result: dict[str, Any] = isolated(partial(_work, wanted, bool(args.html)), limits)
     args.seed = result.get("seed", args.seed)
-    return {**result, "path": words_of(args)}
+    return {**result, "path": words_of(args), "trace": args.trace}
 
 
 def words_of(args: argparse.Namespace) -> str:

@@ -13,13 +13,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from kmem.abi.flags import flag_names, format_flags
+from kmem.abi.flags import format_flags
 from kmem.mm.events import IOUNMAP, KMALLOC, KMEM_CACHE_ALLOC, MM_PAGE_ALLOC, VMALLOC
 from kmem.report.proto import message
 from kmem.report.replay import headline
 from kmem.trace import slices as s
 from kmem.trace.engine import Table, reader
-from kmem.trace.schema import KINDS, Array, Columns, Info, Recording, site_name
+from kmem.trace.schema import KINDS, Array, Columns, Info, Recording, gfp_names, site_name
 from kmem.trace.state import parse_buddyinfo
 
 SLICES, POINTS = 500_000, 2_000
@@ -97,7 +97,7 @@ class Exporter:
         self._recording, self._wanted, self._file = recording, wanted, file
         self._info = recording.info
         self.written = Written()
-        self._gfp = flag_names("gfp", _release(self._info))
+        self._gfp = gfp_names(self._info)
         self._groups = Numbers(self._group, s.FIRST_GROUP)
         self._sites, self._tasks, self._gfps = Numbers(self._site), Numbers(self._task), Numbers(self._flags)
         self._site_names: list[str] = []
@@ -369,9 +369,3 @@ def _longer(array: Array, n: int) -> Array:
     more: Array = np.zeros((max(n, 2 * len(array)), *array.shape[1:]), array.dtype)
     more[: len(array)] = array
     return more
-
-
-def _release(info: Info) -> str:
-    """The modelled release whose flags have the names of the recorded kernel's."""
-    older = info.release in ("", "6.1") or info.release.startswith(("6.1.", "6.1-"))
-    return "6.1" if older and "sheaf_capacity" not in info.before.get("slab", "") else "6.12"

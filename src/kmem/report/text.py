@@ -20,6 +20,15 @@ EXIT = {
     "none": "is missing: the module cannot be unloaded",
     "not run": "was not called",
 }
+OF_AN_OBJECT = (
+    "use-after-free",
+    "double-free",
+    "invalid-free",
+    "mismatched-free",
+    "out-of-bounds",
+    "freelist-corruption",
+)
+"""Kinds of findings at an address whose history explains them."""
 ROWS = 40
 """How many allocations the table shows before it says how many more there are."""
 
@@ -220,6 +229,9 @@ def next_command(run: Mapping[str, Any]) -> str:
     again = next((f["reproduce"] for f in run["findings"] if "--fail-nth" in f.get("reproduce", "")), "")
     if again and run.get("failing"):
         return f"{command} {again[again.index('--fail-nth') :]}   (that one try, with its kernel log)"
+    place = next((f["address"] for f in run["findings"] if f["kind"] in OF_AN_OBJECT and f.get("address")), "")
+    if run.get("trace") and place:
+        return f"kmem x {place} {run['trace']}   (who allocated, freed and reused what is there)"
     if "hang" in kinds:
         return f"{command} --budget 1e9   (ten times as long as by default)"
     if kinds == {"leak"} or ((run["init"] or 0) < 0 and not kinds):

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from kmem.abi.flags import flag_names
 from kmem.mm import events
 
 RECORDED = ("mm_page_free_batched", "mm_page_pcpu_drain", "mm_page_alloc_extfrag", "mm_page_alloc_zone_locked")
@@ -120,3 +121,9 @@ def site_name(info: Info, site: int) -> str:
     if site < 1 << 32:
         return info.strings[site] if 0 < site < len(info.strings) else "?"
     return info.symbols.get(site) or f"{site:#x}"
+
+
+def gfp_names(info: Info) -> Mapping[str, int]:
+    """Names of gfp flags: those of the modelled release that is nearest to the recorded kernel."""
+    older = info.release in ("", "6.1") or info.release.startswith(("6.1.", "6.1-"))
+    return flag_names("gfp", "6.1" if older and "sheaf_capacity" not in info.before.get("slab", "") else "6.12")

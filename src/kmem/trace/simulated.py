@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kmem.kapi.history import Words
 from kmem.kernel import Kernel
-from kmem.mm.mm_types import kmem_cache
 from kmem.mm.stream import Event
 from kmem.trace.schema import HARDIRQ, NUMBER, SOFTIRQ, Columns, Info
 from kmem.trace.store import Writer
@@ -21,9 +21,9 @@ class RunTrace:
         config = kernel.mm.config
         self.info = Info(source="a simulated run", release=config.release, cpus=config.cpus, clock="simulated")
         self.info.before = self._state()
-        self._names: dict[int, int] = {}
+        self._words = Words(kernel)
+        self._names: dict[str, int] = {}
         self._columns = Columns(EVENTS)
-        self._sites: set[int] = set()
         self._writer = Writer(path, self.info)
         kernel.events.drain()
         kernel.events.listen(self._event)
@@ -31,13 +31,15 @@ class RunTrace:
     def _state(self) -> dict[str, str]:
         return {name: self._kernel.proc(name) for name in ("slabinfo", "buddyinfo", "zoneinfo", "meminfo")}
 
-    def _cache(self, cache: int) -> int:
-        """The number of a cache's name; it is read when the cache is first seen."""
-        if cache not in self._names:
-            name = self._kernel.mm.view.ptr(kmem_cache, cache).name
-            self._names[cache] = len(self.info.strings)
-            self.info.strings.append(self._kernel.mm.view.string(int(name)))
-        return self._names[cache]
+    def _cache(self, event: Event) -> int:
+        """The number of the name of an event's cache."""
+        name = self._words.cache(event)
+        if not name or event.kind == "kmem_cache_destroy":
+            return 0
+        if name not in self._names:
+            self._names[name] = len(self.info.strings)
+            self.info.strings.append(name)
+        return self._names[name]
 
     def _event(self, event: Event) -> None:
         columns = self._columns
@@ -48,10 +50,8 @@ class RunTrace:
         arrays["task"][n], arrays["call_site"][n] = event.task & 0xFFFFFFFF, event.call_site
         arrays["ptr"][n], arrays["requested"][n], arrays["allocated"][n] = event.ptr, event.requested, event.allocated
         arrays["gfp"][n], arrays["node"][n], arrays["order"][n] = event.gfp, event.node, event.order
-        arrays["cache"][n] = self._cache(event.cache) if event.cache and event.kind != "kmem_cache_destroy" else 0
-        if event.kind == "kmem_cache_destroy":
-            self._names.pop(event.cache, None)
-        self._sites.add(event.call_site)
+        arrays["cache"][n] = self._cache(event)
+        self._words.note(event)
         columns.n += 1
         if columns.n == EVENTS:
             self._flush()
@@ -67,7 +67,7 @@ class RunTrace:
         self._kernel.events.forget(self._event)
         self._flush()
         self.info.after = self._state()
-        self.info.symbols = {site: self._kernel.kallsyms.sprint(site) for site in sorted(self._sites) if site}
+        self.info.symbols, self.info.tasks = dict(self._words.sites()), self._words.tasks
         self._writer.close()
         return self._writer.count
 
