@@ -20,6 +20,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from typing import Any
 
 WORDS = r"(?:file|more of|replaces \w+ in|exit|not run)"
 FENCE = re.compile(
-    rf"(?P<notes>(?:^<!-- {WORDS}: [^\n]+ -->\n)*)^```(?P<language>[^\n`]*)\n(?P<text>.*?)^```$",
+    rf"(?P<notes>(?:^ *<!-- {WORDS}: [^\n]+ -->\n)*)^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^ *```$",
     re.DOTALL | re.MULTILINE,
 )
 NOTE = re.compile(rf"<!-- ({WORDS}): (.+?) -->")
@@ -42,11 +43,13 @@ class Different(AssertionError):
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: where its text lies in the page, and what the comments above it say."""
+    """One fenced block: where its text lies in the page, how far it is indented, what the comments above it say."""
 
     language: str
     text: str
     start: int
+    end: int
+    indent: str
     line: int
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -61,7 +64,9 @@ def blocks(page: str) -> Iterator[Block]:
     for found in FENCE.finditer(page):
         notes = dict(NOTE.findall(found["notes"]))
         line = page.count("\n", 0, found.start("text"))
-        yield Block(found["language"].strip(), found["text"], found.start("text"), line, notes)
+        text = re.sub(rf"^{found['indent']}", "", found["text"], flags=re.MULTILINE)
+        start, end = found.span("text")
+        yield Block(found["language"].strip(), text, start, end, found["indent"], line, notes)
 
 
 class Workplace:
@@ -174,6 +179,6 @@ def played(root: Path, directory: Path, page: str) -> str:
     result, end = "", 0
     for block in blocks(page):
         if block.runs:
-            result += page[end : block.start] + workplace.run(block)
-            end = block.start + len(block.text)
+            result += page[end : block.start] + textwrap.indent(workplace.run(block), block.indent)
+            end = block.end
     return result + page[end:]
