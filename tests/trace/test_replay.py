@@ -225,6 +225,9 @@ def test_the_command_writes_proc_as_the_model_has_it_at_the_end(
     words = ["replay", str(tmp_path / "raw"), "--set", "ram=256M", "--release", "6.1", "--proc-dir", str(tree)]
     assert main(words) == 0
     assert f"kmem: {tree} has the machine's /proc" in capsys.readouterr().err
+    names = [line.split()[0] for line in (tree / "slabinfo").read_text().splitlines()[2:]]
+    assert all(name == "dentry" or name.startswith(("kmalloc-", "model:")) for name in names)
+    assert len(names) == len(set(names)) > 50
     [line] = [line for line in (tree / "slabinfo").read_text().splitlines() if line.startswith("dentry ")]
     assert line.split()[1:6] == ["42", "42", "192", "21", "1"]
     assert line.endswith(" : slabdata      2      2      0")

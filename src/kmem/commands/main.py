@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "draw a trace on a page for a browser: memory in time and space",
     "export": "write a trace in the format of another program: Perfetto",
     "x": "say who allocated, freed and reused what is at an address",
+    "top": "show where memory is, live: of this machine, a trace or a run",
     "sweep": "replay traces under every combination of settings and compare",
     "record": "record the memory events of the running kernel",
     "drgn": "open a core of the simulated machine in drgn",

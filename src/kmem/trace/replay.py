@@ -80,7 +80,20 @@ class Replay:
     def write_proc(self, where: str) -> int:
         """Write /proc as the model has it (`Kernel.write_proc`), at the time of the last event; how many files."""
         self.kernel.clock.set(self._first.end)
+        self.tell_apart()
         return self.kernel.write_proc(where)
+
+    def tell_apart(self) -> None:
+        """Call the caches that are the model's own, and not the trace's, ``model:…``."""
+        for s in self.mm.view.caches():
+            name = self.mm.view.cache_name(s)
+            if u64(s._addr) not in self._first_of and not name.startswith("model:"):
+                s.name = self.mm.boot.string(f"model:{name}")
+
+    def call_sites(self) -> list[WhoResult]:
+        """What each call site has done so far; the first is for those that there was no room for."""
+        names = [state.name for state in self._first.caches.states]
+        return [_who(row, names) for row in self._site_rows[: int(self.state[r.SITE_USED])].tolist()]
 
     def _boot(self) -> None:
         info, options = self.info, self._options
@@ -294,7 +307,7 @@ class Replay:
             if state.sheaves:
                 result.sheaves.append(state.name)
         names = [state.name for state in self._first.caches.states]
-        result.sites = [_who(row, names) for row in self._site_rows[: int(self.state[r.SITE_USED])].tolist()]
+        result.sites = self.call_sites()
         result.tasks = [_who(row, names) for row in self._task_rows[: int(self.state[r.TASK_USED])].tolist()]
         for when, into in ((self.info.before, result.real_free_before), (self.info.after, result.real_free_after)):
             into.update({zone: free for (_, zone), free in parse_buddyinfo(when.get("buddyinfo", "")).items()})

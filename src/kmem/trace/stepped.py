@@ -1,0 +1,67 @@
+"""A replay that stops at moments of the trace, so that somebody can look at the model on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from kmem.trace.replay import Replay
+from kmem.trace.result import Options, Result
+from kmem.trace.schema import Columns, Info, Recording
+
+Wait = Callable[[int], int]
+"""Called with the time up to which all events have been replayed; returns the time up to which to go on. What it raises
+ends the replay.
+"""
+
+
+class _Stepped:
+    """A recording whose batches end where *wait* wants to look."""
+
+    def __init__(self, recording: Recording, begin: int, end: int, wait: Wait) -> None:
+        self._recording, self._begin, self._end, self._wait = recording, begin, end, wait
+        self.info: Info = recording.info
+
+    def batches(self) -> Iterator[Columns]:
+        now = self._begin
+        limit = self._wait(now)
+        for batch in self._recording.batches():
+            times, done = batch["time"], 0
+            while done < batch.n:
+                end = int(np.searchsorted(times, np.uint64(limit), side="right"))
+                if end > done:
+                    yield _part(batch, done, end)
+                    done = end
+                    now = max(now, int(times[end - 1]))
+                limit = self._wait(now if end == batch.n else limit)
+        self._wait(max(now, self._end))
+
+
+def _part(batch: Columns, begin: int, end: int) -> Columns:
+    """Some of the events of *batch*, where they are."""
+    if begin == 0 and end == batch.n:
+        return batch
+    part = Columns(0)
+    part.n = end - begin
+    part.arrays = {name: array[begin:end] for name, array in batch.arrays.items()}
+    part.addresses = np.array([array.ctypes.data for array in part.arrays.values()], np.int64)
+    return part
+
+
+class SteppedReplay(Replay):
+    """A `Replay` that calls *wait* on the way. *begin* and *end* are those of the trace, once it runs."""
+
+    def __init__(self, recording: Recording, options: Options, wait: Wait) -> None:
+        super().__init__(recording, options)
+        self._wait = wait
+        self.begin = self.end = 0
+
+    def _play(self, result: Result) -> None:
+        self.begin, self.end = self._first.begin, self._first.end
+        whole = self._recording
+        self._recording = _Stepped(whole, self.begin, self.end, self._wait)
+        try:
+            super()._play(result)
+        finally:
+            self._recording = whole
