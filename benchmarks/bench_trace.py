@@ -144,7 +144,7 @@ def perf() -> tuple[float, float] | None:
         times = []
         for _ in range(3):
             begin = children()
-            done = subprocess.run(["perf", "kmem", "--slab", "stat", "-i", data], capture_output=True, check=False)
+            done = subprocess.run(["perf", "kmem", "-i", data, "--slab", "stat"], capture_output=True, check=False)
             times.append(children() - begin)
             if b"SUMMARY" not in done.stdout + done.stderr:
                 return None

@@ -36,6 +36,7 @@ def test_unknown_flags_are_errors(kmem: Kmem, name: str) -> None:
         "drgn": ["x.core", "x.py"],
         "survey": ["dir"],
         "replay": ["x.kmem"],
+        "stat": ["x.kmem"],
         "sweep": ["x.kmem"],
         "report": ["x.kmem"],
         "x": ["0x1000", "x.kmem"],

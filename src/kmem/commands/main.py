@@ -19,6 +19,7 @@ COMMANDS = {
     "oops": "explain a kernel log: what broke, who is the victim, what to do next",
     "survey": "try every module in a directory and say how far each gets",
     "replay": "replay a trace of kmem events in the model and say where memory is",
+    "stat": "add up a trace of kmem events by call site, as perf kmem stat does",
     "report": "draw a trace on a page for a browser: memory in time and space",
     "export": "write a trace in the format of another program: Perfetto",
     "x": "say who allocated, freed and reused what is at an address",

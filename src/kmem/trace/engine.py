@@ -14,7 +14,7 @@ from kmem.trace import scan as s
 from kmem.trace.schema import Array
 from kmem.trace.table import GOLDEN
 
-READERS = ("kmem.trace.first", "kmem.trace.scan", "kmem.trace.scan_text", "kmem.trace.slices")
+READERS = ("kmem.trace.first", "kmem.trace.scan", "kmem.trace.scan_text", "kmem.trace.slices", "kmem.trace.tally")
 REPLAY = ("kmem.trace.replay_core",)
 _NOWHERE: Array = np.zeros(8192, np.uint8)
 
@@ -24,10 +24,11 @@ def reader(name: str) -> Callable[..., int]:
     """The entry *name* of the readers."""
     if INTERPRETED:
         from kmem.lib.jit import ENTRIES
-        from kmem.trace import first, scan_text, slices
+        from kmem.trace import first, scan_text, slices, tally
 
         assert first.FIRST_WORDS
         assert slices.SLICES_WORDS
+        assert tally.TALLY_WORDS
         assert scan_text.LONGEST_LINE
         function: Any = ENTRIES[name][0]
         return lambda *args: int(function(None, *args))

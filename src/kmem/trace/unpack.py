@@ -80,7 +80,7 @@ class Part:
         self.size = int(place.size)
         self._left = self.size
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115  the reader closes it
-        self._file.seek(min(int(place.offset), 1 << 62))
+        self._file.seek(min(int(place.offset), path.stat().st_size))
 
     def readinto(self, target: memoryview) -> int:
         """Read what there is into *target*; how many bytes, 0 at the end."""
