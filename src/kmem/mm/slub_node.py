@@ -173,8 +173,10 @@ def shuffle_freelist(k: Any, s: Any, sl: Any, start: int) -> None:
 
 
 @jit
-def allocate_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
-    """``allocate_slab()``: pages for a slab of the preferred order, or of the smallest, with all objects free."""
+def slab_pages(k: Any, s: Any, gfp: int, node: int) -> Any:
+    """Pages for a slab of the preferred order, or of the smallest: the part of ``allocate_slab()`` that does not touch
+    the objects. No object is in use, none is free.
+    """
     oo = s.oo.x
     gfp |= s.allocflags
     alloc_gfp = (gfp | __GFP_NOWARN | __GFP_NORETRY) & ~__GFP_NOFAIL
@@ -189,13 +191,24 @@ def allocate_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
     set_page_slab(p)
     sl = slab_of_page(p)
     order = oo_order(oo)
+    sl.freelist = 0
     sl.counters = 0
     sl.objects = oo_objects(oo)
     account_slab(k, s, p, order, 1)
     sl.slab_cache = s
+    count_vm_events(k, EV_SLAB_NEW, 1)
+    return sl
+
+
+@jit
+def allocate_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
+    """``allocate_slab()``: a slab with all objects free."""
+    sl = slab_pages(k, s, gfp, node)
+    if not sl:
+        return sl
     base = slab_address(sl)
     if s.flags & SLAB_POISON:
-        fill(k, base, POISON_INUSE, 4096 << order)
+        fill(k, base, POISON_INUSE, 4096 << slab_order(sl))
     start = base + s.red_left_pad
     if s.random_seq and sl.objects >= 2:
         shuffle_freelist(k, s, sl, start)
@@ -207,7 +220,6 @@ def allocate_slab(k: Any, s: Any, gfp: int, node: int) -> Any:
             set_freepointer(k, s, obj, following)
             obj = following
         set_freepointer(k, s, obj, 0)
-    count_vm_events(k, EV_SLAB_NEW, 1)
     return sl
 
 
