@@ -16,6 +16,7 @@ from kmem.trace.table import GOLDEN
 
 READERS = ("kmem.trace.first", "kmem.trace.scan", "kmem.trace.scan_text", "kmem.trace.slices", "kmem.trace.tally")
 REPLAY = ("kmem.trace.replay_core",)
+LINE = 64
 _NOWHERE: Array = np.zeros(8192, np.uint8)
 
 
@@ -61,12 +62,19 @@ def model(name: str, mm: Any) -> Callable[..., int]:
     return call
 
 
+def _lines(count: int, width: int) -> Array:
+    """Rows of *width* bytes, all 0, that begin where a line of the cache begins."""
+    room: Array = np.zeros(count * width + LINE, np.uint8)
+    begin = -room.ctypes.data % LINE
+    return room[begin : begin + count * width].view(np.int64).reshape(count, width // 8)
+
+
 class Table:
     """A hash table of compiled code that grows."""
 
     def __init__(self, width: int, capacity: int = 1 << 12) -> None:
         self.width, self.capacity, self.used = width, capacity, 0
-        self.words: Array = np.zeros((capacity, width // 8), np.int64)
+        self.words = _lines(capacity, width)
 
     @property
     def address(self) -> int:
@@ -80,7 +88,7 @@ class Table:
             wanted *= 2
         if wanted != self.capacity:
             old = self.words
-            self.words = np.zeros((wanted, self.width // 8), np.int64)
+            self.words = _lines(wanted, self.width)
             reader("t_grow")(old.ctypes.data, self.capacity - 1, self.address, wanted - 1, self.width)
             self.capacity = wanted
 

@@ -176,8 +176,12 @@ def t_first(ram: Any, f: int) -> int:
     columns = at(f, F_COLUMNS)
     last = at(f, F_N) - 1
     for i in range(last + 1):
-        ahead = get64(at(columns, C_PTR) + 8 * min(i + AHEAD, last))
-        soon(at(f, F_SLOTS), at(f, F_SLOT_MASK), SLOT_WIDTH, ahead)
+        j = min(i + AHEAD, last)
+        ahead = get64(at(columns, C_PTR) + 8 * j)
+        if get8(at(columns, C_KIND) + j) in (MM_PAGE_ALLOC, MM_PAGE_FREE):
+            soon(at(f, F_BLOCKS), at(f, F_BLOCK_MASK), WIDTH, ahead + 1)
+        else:
+            soon(at(f, F_SLOTS), at(f, F_SLOT_MASK), SLOT_WIDTH, ahead)
         kind = get8(at(columns, C_KIND) + i)
         ptr = get64(at(columns, C_PTR) + 8 * i)
         if kind in (MM_PAGE_ALLOC, MM_PAGE_FREE):

@@ -117,6 +117,7 @@ class Replay:
         self._lifetimes: Array = np.zeros(64, np.int64)
         self.state: Array = np.zeros(r.STATE_WORDS, np.int64)
         s = self.state
+        s[r.HOST], s[r.HOST_PAGES] = self.mm.ram.base, self.mm.ram.base + self.mm.ram.mem_map_phys
         s[r.CACHES], s[r.CPUS] = self._rows.ctypes.data, self.cpus
         s[r.CACHE_OF], s[r.CLASS_OF] = caches.of_string.ctypes.data, caches.of_class.ctypes.data
         s[r.PAGE_OFFSET] = np.uint64(self._first.offset).astype(np.int64)
@@ -169,12 +170,12 @@ class Replay:
         objects: Array = np.zeros(total, np.int64)
         if self._fill(made, objects.ctypes.data, total) != total:
             raise MemoryError(f"the objects of {state.name} do not fit into {self.ram >> 20} MiB")
-        self._objects.reserve(total)
-        self._blocks.reserve(len(there.bases))
+        known = len(there.bases)
+        self._blocks.reserve(known)
+        self._objects.reserve(known * state.per_slab)
         self._tables()
         pfns = ((there.bases - np.uint64(self._first.offset)) >> np.uint64(12)).astype(np.int64)
         self._know_slabs(self.state.ctypes.data, pfns.ctypes.data, len(pfns), number)
-        known = len(there.bases)
         places = there.bases[:, None] + np.arange(state.per_slab, dtype=np.uint64) * np.uint64(state.size)
         lives = there.lives[:known].reshape(-1)
         recorded = places.reshape(-1)[lives].astype(np.int64)

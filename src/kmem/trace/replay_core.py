@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmem.lib.host import get8, get16, get32, get64, put64
-from kmem.lib.jit import always_inline, entry, fls64, jit, load64, noinline, ptr, store64, ult
-from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE
+from kmem.abi.address import PAGE_OFFSET as DIRECT_MAP
+from kmem.lib.cstruct import s64
+from kmem.lib.host import get8, get16, get32, get64, prefetch, put64
+from kmem.lib.jit import always_inline, entry, fls64, jit, load64, lshr, noinline, ptr, store64, ult
+from kmem.mm.events import KFREE, KMALLOC, KMEM_CACHE_ALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE
 from kmem.mm.mm_types import kmem_cache
 from kmem.mm.mmzone import (
     MAX_NR_ZONES,
@@ -32,7 +34,6 @@ from kmem.mm.slub import flush_all, slab_alloc_node, slab_free
 from kmem.mm.slub_freelist import oo_objects, slab_address, virt_to_slab
 from kmem.mm.slub_node import inc_slabs_node, no_cpu_slab, slab_nid, slab_pages
 from kmem.trace.first import (
-    AHEAD,
     CLASSES,
     LARGEST,
     WIDTH,
@@ -55,7 +56,7 @@ from kmem.trace.scan import (
     at,
     put,
 )
-from kmem.trace.table import remove, seek, soon
+from kmem.trace.table import home, remove, seek, soon
 
 # The state.
 COLUMNS, N, OBJECTS, OBJECT_MASK, OBJECT_USED, BLOCKS, BLOCK_MASK, BLOCK_USED = range(8)
@@ -68,6 +69,8 @@ TASK_ROWS, SITE_ROWS, FIRST, REUSES, CLASS_ROWS, SITE_CACHES, SITE_CACHE_MASK, M
     32, 40
 )
 LARGE, UNKNOWN_PAGES, PAGE_FAILED, REPEATED_PAGES, PAGES_LIVE, INFERRED_SILENT, MAPPED_PAGES, MAPPED_ROW = range(40, 48)
+HOST, HOST_PAGES = 48, 49
+"""Where physical 0 and the first page's descriptor are in the host's memory."""
 STATE_WORDS = 64
 
 # An object: its recorded address, the model's, cache and CPU, site and task, time, requested and allocated bytes.
@@ -101,6 +104,9 @@ PLACEMENT = 0x1F
 HIGHMEM = 0x2
 """``__GFP_HIGHMEM``, which what is mapped may come from."""
 BLOCK_ORDER = 10
+DIRECT = s64(DIRECT_MAP)
+FAR, NEAR = 24, 10
+"""How many events before one of them its entries are asked for, and what they lead to."""
 
 
 @always_inline
@@ -539,6 +545,37 @@ def free_event(k: Any, state: int, columns: int, i: int, kind: int, time: int, c
             put(row, K_UNKNOWN, at(row, K_UNKNOWN) + 1)
 
 
+@always_inline
+def look_far(state: int, columns: int, i: int) -> None:
+    """The entry of event *i* is needed soon."""
+    ahead = get64(at(columns, C_PTR) + 8 * i)
+    if get8(at(columns, C_KIND) + i) in (MM_PAGE_ALLOC, MM_PAGE_FREE):
+        soon(at(state, BLOCKS), at(state, BLOCK_MASK), BLOCK_WIDTH, ahead + 1)
+    else:
+        soon(at(state, OBJECTS), at(state, OBJECT_MASK), OBJECT_WIDTH, ahead)
+
+
+@always_inline
+def look_near(state: int, columns: int, i: int) -> None:
+    """What the entry of event *i* leads to is needed soon: an object that is freed and its page's descriptor, the entry
+    of the slab in which one is allocated.
+    """
+    kind = get8(at(columns, C_KIND) + i)
+    recorded = get64(at(columns, C_PTR) + 8 * i)
+    if kind in (KFREE, KMEM_CACHE_FREE):
+        e = at(state, OBJECTS) + home(recorded, at(state, OBJECT_MASK)) * OBJECT_WIDTH
+        if get64(e) == recorded:
+            phys = get64(e + 8 * O_OBJECT) - DIRECT
+            prefetch(at(state, HOST) + phys)
+            prefetch(at(state, HOST_PAGES) + (lshr(phys, 12) << 6))
+    elif kind in (KMALLOC, KMEM_CACHE_ALLOC):
+        known = cache_of_event(columns, i, kind, at(state, CACHE_OF), at(state, CLASS_OF))
+        if known:
+            order = at(at(state, CACHES) + 8 * CACHE_WORDS * (known - 1), K_ORDER)
+            pfn = ((recorded - at(state, PAGE_OFFSET)) >> 12) & ~((1 << order) - 1)
+            soon(at(state, BLOCKS), at(state, BLOCK_MASK), BLOCK_WIDTH, pfn + 1)
+
+
 @entry
 def k_trace_replay(ram: Any, state: int) -> int:
     """Replay a batch of events; how many. The tables have room for one entry more an event."""
@@ -547,8 +584,8 @@ def k_trace_replay(ram: Any, state: int) -> int:
     columns, n = at(state, COLUMNS), at(state, N)
     cpus = at(state, CPUS)
     for i in range(n):
-        ahead = get64(at(columns, C_PTR) + 8 * min(i + AHEAD, n - 1))
-        soon(at(state, OBJECTS), at(state, OBJECT_MASK), OBJECT_WIDTH, ahead)
+        look_far(state, columns, min(i + FAR, n - 1))
+        look_near(state, columns, min(i + NEAR, n - 1))
         kind = get8(at(columns, C_KIND) + i)
         if kind > MM_PAGE_FREE:
             continue
