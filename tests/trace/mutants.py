@@ -110,7 +110,7 @@ FORMS |= {"trace-cmd report": text(made.trace_cmd), "pages": pages, "formats": f
 FORMS |= {"trace.dat 6": dat(made.trace_dat6), "trace.dat 7": dat(made.trace_dat7)}
 FORMS |= {"trace.dat 7 zlib": dat(lambda events: made.trace_dat7(events, zlib.compress, "zlib"))}
 FORMS |= {"trace.dat 7 zstd": dat(lambda events: made.trace_dat7(events, zstd, "zstd")), "parquet": parquet}
-NEEDS = {"trace.dat 7 zstd": "zstandard", "parquet": "pyarrow"}
+NEEDS = {"parquet": "pyarrow"}
 """Libraries without which a form is not read."""
 
 

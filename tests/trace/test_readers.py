@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 
-from kmem.errors import UsageError
 from kmem.trace.errors import TraceError
 from kmem.trace.formats import evaluate, parse_format
 from kmem.trace.open import open_trace
@@ -79,21 +78,9 @@ def test_a_trace_dat_is_read(tmp_path: Path, form: str) -> None:
 
 
 def test_a_trace_dat_compressed_by_zstd_is_read(tmp_path: Path) -> None:
-    zstandard = pytest.importorskip("zstandard", reason="zstd needs the extra kmem[zstd]")
     path = tmp_path / "trace.dat"
     path.write_bytes(made.trace_dat7(EVENTS, zstandard.ZstdCompressor().compress, "zstd"))
     assert len(read(open_trace(path))["time"]) == len(EVENTS)
-
-
-def test_the_zstd_of_pyarrow_does_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra kmem[parquet]")
-    path = tmp_path / "trace.dat"
-    path.write_bytes(made.trace_dat7(EVENTS, lambda part: pyarrow.compress(part, "zstd", asbytes=True), "zstd"))
-    monkeypatch.setitem(sys.modules, "zstandard", None)
-    assert len(read(open_trace(path))["time"]) == len(EVENTS)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UsageError, match="zstd"):
-        open_trace(path)
 
 
 def test_pages_that_a_trace_dat_says_it_has_and_has_not_are_counted_as_torn(tmp_path: Path) -> None:

@@ -318,8 +318,10 @@ class Loaded:
         return made
 
     def function(self, name: str) -> Callable[..., int]:
-        """The entry as a Python callable over ctypes. It keeps the interpreter's lock: one entry runs at a time."""
-        kind = ctypes.PYFUNCTYPE(ctypes.c_uint64, *[ctypes.c_int64] * (self.index[name] + 1))
+        """The entry as a Python callable over ctypes. It gives up the interpreter's lock: of entries that work on a
+        machine, who calls runs one at a time.
+        """
+        kind = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_int64] * (self.index[name] + 1))
         made: Any = kind(self.address(name))
         return made
 

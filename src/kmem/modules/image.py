@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +37,7 @@ def read_module(path: Path) -> bytes:
 def unpack(data: bytes, limit: int = MAX_FILE) -> bytes:
     """*data* decompressed if it is xz, gzip or zstd (told by its first bytes, not by a name), else unchanged.
 
-    The output is bounded by *limit* while it grows. zstd needs Python 3.14 or the ``zstandard`` package.
+    The output is bounded by *limit* while it grows.
     """
     if data[:6] == b"\xfd7zXZ\0":
         return _collect("xz", _xz(data), limit)
@@ -99,22 +98,17 @@ def _gzip(data: bytes) -> Iterator[bytes]:
 
 
 def _zstd(data: bytes) -> Iterator[bytes]:
-    for name in ("compression.zstd", "zstandard"):
-        try:
-            zstd: Any = importlib.import_module(name)
-        except ImportError:
-            continue
-        try:
-            yield from _read(
-                zstd.ZstdFile(io.BytesIO(data)) if name == "compression.zstd" else zstd.open(io.BytesIO(data))
-            )
-        except zstd.ZstdError as error:
-            raise _Damaged(error) from error
-        return
-    raise ModuleFormatError(
-        "compressed with zstd, and this Python has no zstd",
-        remedy="decompress it first (`unzstd FILE.ko.zst`), or `pip install zstandard`",
-    )
+    import zstandard
+
+    size = 0
+    try:
+        for chunk in _read(zstandard.open(io.BytesIO(data))):
+            size += len(chunk)
+            yield chunk
+        if size < zstandard.frame_content_size(data):
+            raise EOFError
+    except zstandard.ZstdError as error:
+        raise _Damaged(error) from error
 
 
 def _read(file: Any) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kmem.trace import first as f
+from kmem.trace.ahead import ahead
 from kmem.trace.engine import Table, reader
 from kmem.trace.schema import NUMBER, Array, Columns, Info, Recording
 from kmem.trace.state import CacheState, caches_of
@@ -118,7 +119,7 @@ def page_offset(columns: Columns) -> int | None:
 
 class Slots(NamedTuple):
     """Slots of objects that were there before the trace: address, cache, whether an object lived there, a number that
-    tells which was used first, and on which CPU.
+    tells which was used first, and on which CPU. Those of a cache are together.
     """
 
     address: Array
@@ -147,7 +148,7 @@ class First:
         """All events of *recording*."""
         note = reader("t_first")
         state, caches = self.state, self.caches
-        for batch in recording.batches():
+        for batch in ahead(recording):
             if not batch.n:
                 continue
             self.begin = self.begin or int(batch["time"][0])
@@ -192,7 +193,8 @@ class First:
             same = base[sort][place] == base[unknown]
             cache[unknown[same]] = cache[sort[place[same]]]
             unknown = unknown[~same]
-        good = cache >= 0
+        good = np.flatnonzero(cache >= 0)
+        good = good[np.argsort(cache[good], kind="stable")]
         return Slots(address[good], cache[good], what[good] == f.LIVED, turn[good], cpu[good])
 
     def freed_pages(self) -> Array:
@@ -219,7 +221,7 @@ def populate(state: CacheState, slots: Slots, number: int, cpus: int, freed: Arr
     """What cache *number* held: each touched slot as the events say, the others so that the counts are the
     recording's. *freed* are addresses of pages that were freed in the trace.
     """
-    mine = slots.cache == number
+    mine = slice(*np.searchsorted(slots.cache, (number, number + 1)).tolist())
     mask = np.uint64((4096 << state.order) - 1)
     address, lived, turn, cpu = (each[mine] for each in (slots.address, slots.lived, slots.turn, slots.cpu))
     index = ((address & mask) // np.uint64(state.size)).astype(np.int64)

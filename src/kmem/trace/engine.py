@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from kmem.trace.table import GOLDEN
 READERS = ("kmem.trace.first", "kmem.trace.scan", "kmem.trace.scan_text", "kmem.trace.slices", "kmem.trace.tally")
 REPLAY = ("kmem.trace.replay_core",)
 LINE = 64
+_ONE = Lock()
+"""Held while a compiled replay runs: one machine at a time."""
 _NOWHERE: Array = np.zeros(8192, np.uint8)
 
 
@@ -54,7 +57,8 @@ def model(name: str, mm: Any) -> Callable[..., int]:
     compiled = loaded(mm.config.release, REPLAY).function(name)
 
     def call(*args: int) -> int:
-        got = int(compiled(mm.ram.base, *args))
+        with _ONE:
+            got = int(compiled(mm.ram.base, *args))
         if got == FAULTED:
             mm.core._odd()
         return got

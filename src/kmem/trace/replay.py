@@ -13,6 +13,7 @@ from kmem.mm.mm_types import kmem_cache
 from kmem.mm.vm_events import EV_SLAB_DISCARD, EV_SLAB_NEW
 from kmem.trace import first as f
 from kmem.trace import replay_core as r
+from kmem.trace.ahead import ahead
 from kmem.trace.before import First, Population, Slots, populate
 from kmem.trace.engine import Table, model
 from kmem.trace.result import CacheResult, Options, Result, Sample, WhoResult
@@ -195,7 +196,8 @@ class Replay:
         kept = int(s.cpu_partial_slabs)
         s.cpu_partial_slabs = 0
         dead = ~there.lives
-        order = np.argsort(there.turns, kind="stable")
+        some = np.flatnonzero(dead.any(axis=1))
+        order = some[np.argsort(there.turns[some], kind="stable")]
         of_cpu: dict[int, int] = {}
         room = state.cpu_slabs - state.cpu_partial_slabs if state.exact else self.cpus
         for slab in order.tolist():
@@ -234,7 +236,7 @@ class Replay:
         self._sampled = model("k_trace_sample", self.mm)
         own = sum(self._slabs(n) << self._model_order(n) for n in range(len(self._rows) - 1))
         self._other_pages = self._sampled(np.zeros(11, np.int64).ctypes.data) - own
-        for batch in self._recording.batches():
+        for batch in ahead(self._recording):
             self._objects.used, self._blocks.used = int(s[r.OBJECT_USED]), int(s[r.BLOCK_USED])
             self._objects.reserve(batch.n)
             self._blocks.reserve(batch.n * 11)

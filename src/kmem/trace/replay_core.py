@@ -591,7 +591,7 @@ def k_trace_replay(ram: Any, state: int) -> int:
             continue
         time = get64(at(columns, C_TIME) + 8 * i)
         cpu = get16(at(columns, C_CPU) + 2 * i)
-        v.cpu = cpu % cpus
+        v.cpu = cpu if cpu < cpus else cpu % cpus
         if kind in (MM_PAGE_ALLOC, MM_PAGE_FREE):
             page_event(k, state, columns, i, kind, time, cpu)
         elif kind in (KFREE, KMEM_CACHE_FREE):

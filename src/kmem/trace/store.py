@@ -8,7 +8,8 @@
 Chunks: ``META`` (JSON: source, counts, clock), ``STRS`` (JSON: strings that are new), ``SYMS`` (JSON: addresses and
 their names), ``STAT`` (JSON: when, name, text of a kernel's file), ``EVTS`` (columns), ``DONE`` (JSON: the counts).
 A column is stored as its least value and the differences to that in 0, 1, 2, 4 or 8 bytes each. Each chunk is written
-by one call and is complete or is the torn tail, which reading leaves out and counts.
+by one call and is complete or is the torn tail, which reading leaves out and counts. The codec is 0 for none, 1 for
+zstd.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import numpy as np
 
 from kmem.trace.errors import TraceError
 from kmem.trace.schema import COLUMNS, KINDS, Columns, Info, Recording
+from kmem.trace.unpack import zstd
 
 MAGIC = b"\x89KMEM\r\n"
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<4sB3xIII")
 _COLUMN = struct.Struct("<BQ")
-PLAIN, ZLIB = 0, 1
+PLAIN, ZSTD = 0, 1
 LARGEST = 64 << 20
 """No chunk is larger, unpacked."""
 CHUNK_EVENTS = 1 << 16
@@ -89,7 +91,10 @@ class Writer:
 
     def __init__(self, path: Path, info: Info, *, compress: bool = True) -> None:
         self._file: BinaryIO = open(path, "wb", buffering=0)  # noqa: SIM115  closed by close()
+        import zstandard
+
         self._compress = compress
+        self._pack = zstandard.ZstdCompressor(1)
         self._strings = 1
         self._info = info
         self._states: set[tuple[str, str]] = set()
@@ -107,9 +112,9 @@ class Writer:
         """Append one chunk."""
         stored, codec = content, PLAIN
         if self._compress:
-            packed = zlib.compress(content, 1)
+            packed = self._pack.compress(content)
             if len(packed) < len(content):
-                stored, codec = packed, ZLIB
+                stored, codec = packed, ZSTD
         head = _HEAD.pack(kind, codec, len(content), len(stored), 0)
         self._write(_HEAD.pack(kind, codec, len(content), len(stored), zlib.crc32(stored, zlib.crc32(head))) + stored)
 
@@ -187,7 +192,7 @@ class StoredRecording:
                 if len(head) < _HEAD.size:
                     break
                 kind, codec, size, stored, checksum = _HEAD.unpack(head)
-                if size > LARGEST or stored > LARGEST or codec not in (PLAIN, ZLIB):
+                if size > LARGEST or stored > LARGEST or codec not in (PLAIN, ZSTD):
                     if at + _HEAD.size + stored > total:
                         break
                     raise _bad(self._path, f"the chunk at {at} is malformed")
@@ -214,11 +219,10 @@ class StoredRecording:
                 info.torn = total - at
 
     def _content(self, codec: int, size: int, stored: bytes, at: int) -> bytes:
-        if codec == ZLIB:
-            unpacker = zlib.decompressobj()
+        if codec == ZSTD:
             try:
-                stored = unpacker.decompress(stored, size + 1)
-            except zlib.error:
+                stored = zstd(stored, size + 1)
+            except ValueError:
                 raise _bad(self._path, f"the chunk before {at} cannot be unpacked") from None
         if len(stored) != size:
             raise _bad(self._path, f"the chunk before {at} has another size than it says")

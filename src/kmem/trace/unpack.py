@@ -1,13 +1,11 @@
-"""Pages in a trace.dat: as they are, or in compressed chunks."""
+"""What is compressed in traces; and pages in a trace.dat: as they are, or in compressed chunks."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kmem.errors import UsageError
 from kmem.trace.errors import TraceError
 
 LARGEST = 64 << 20
@@ -16,36 +14,14 @@ CODECS = ("none", "zlib", "zstd")
 MOST_CHUNKS = 1 << 24
 
 
-def _zstd() -> Callable[[bytes, int], bytes]:
-    """The first library that there is: at most so many bytes of what they unpack."""
+def zstd(stored: bytes, most: int) -> bytes:
+    """What *stored* unpacks to, at most so many bytes of it; ValueError if it is damaged."""
+    import zstandard
+
     try:
-        import zstandard
-    except ImportError:
-        pass
-    else:
-
-        def stream(stored: bytes, most: int) -> bytes:
-            try:
-                return bytes(zstandard.ZstdDecompressor(max_window_size=LARGEST).stream_reader(stored).read(most))
-            except zstandard.ZstdError as error:
-                raise ValueError(str(error)) from None
-
-        return stream
-    try:
-        import pyarrow
-    except ImportError:
-        raise UsageError(
-            "the trace is compressed by zstd, which Python does not have here", remedy="pip install 'kmem[zstd]'"
-        ) from None
-    arrow: Any = pyarrow
-
-    def whole(stored: bytes, most: int) -> bytes:
-        try:
-            return bytes(arrow.decompress(stored, decompressed_size=most, codec="zstd"))
-        except (arrow.ArrowException, OSError) as error:
-            raise ValueError(str(error)) from None
-
-    return whole
+        return bytes(zstandard.ZstdDecompressor(max_window_size=LARGEST).stream_reader(stored).read(most))
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None
 
 
 def unpack(path: Path, codec: str, stored: bytes, size: int) -> bytes:
@@ -54,7 +30,7 @@ def unpack(path: Path, codec: str, stored: bytes, size: int) -> bytes:
         raise TraceError(f"{path}: a part of {size:,} bytes", remedy="The trace.dat is damaged; record it again.")
     try:
         if codec == "zstd":
-            found = _zstd()(stored, size)
+            found = zstd(stored, size)
         elif codec == "zlib":
             found = zlib.decompressobj().decompress(stored, size or 1)
         else:
