@@ -159,9 +159,7 @@ def main() -> None:
     trace = open_trace(where)
     print(f"read as it is:          {fastest(lambda: drained(trace)):7.1f} M events a second")
     events, streamed, whole = replaying(trace)
-    print(
-        f"read and replayed:      {events / streamed / 1e6:7.1f} M events a second, {streamed / events * 1e9:.1f} ns each"
-    )
+    print(f"read and replayed:      {events / streamed / 1e6:7.1f} M a second, {streamed / events * 1e9:.1f} ns each")
     print(f"the whole replay:       {events / whole / 1e6:7.1f} M events a second: read twice, with what lived before")
     with tempfile.TemporaryDirectory() as place:
         kept = Path(place) / "t.kmem"
@@ -171,12 +169,11 @@ def main() -> None:
     malloc = glibc(trace)
     print(f"glibc malloc and free:  {malloc:7.3f} s; reading and replaying takes {streamed / malloc:.2f} of it")
     peer = perf()
+    rate = events / streamed / 1e6
     if peer is None:
         print("perf kmem stat:         not measured: no perf, or it may not record here")
     else:
-        print(
-            f"perf kmem stat:         {peer[0]:7.2f} M events a second; replay is {events / streamed / 1e6 / peer[0]:.1f} times as fast"
-        )
+        print(f"perf kmem stat:         {peer[0]:7.2f} M events a second; replay is {rate / peer[0]:.1f} times as fast")
         print(f"perf script, read:      {peer[1]:7.1f} M events a second")
     print(f"resident set: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
 
