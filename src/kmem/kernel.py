@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from kmem.kapi.instrument import Instrument
     from kmem.kapi.openfile import OpenFile
     from kmem.kapi.pci_plug import PciDevice
+    from kmem.mm.proc_mount import Mount
     from kmem.mm.proc_tree import Tree
 
 BOOT_NS = 1_000_000_000
@@ -369,6 +370,14 @@ class Kernel:
         from kmem.mm import proc_files
 
         return proc_files.write(self.proc_tree(), proc_files.prepare(where))
+
+    def mount(self, where: str | Path) -> Mount:
+        """Mount `proc_tree` at the directory *where*: what is read there is what holds at that moment, while this
+        machine is used. Close it, or use it as a context manager. UsageError where FUSE is missing.
+        """
+        from kmem.mm.proc_mount import Mount
+
+        return Mount(self.proc_tree, where)
 
     def _shown(self) -> dict[str, Any]:
         """What /proc knows of the kernel besides its memory."""

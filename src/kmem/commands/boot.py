@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from kmem.commands import options
 
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"print /proc/NAME: {', '.join(options.PROC)} (default: meminfo)",
     )
     options.add_proc_directory(result)
+    options.add_mount(result, ", until Ctrl-C")
     return result
 
 
@@ -29,7 +31,7 @@ def main(words: list[str]) -> int:
     """Boot and print."""
     args = parser().parse_args(words)
     where = options.proc_directory(args.proc_dir)
-    names = args.proc or ([] if where else ["meminfo"])
+    names = args.proc or ([] if where or args.mount else ["meminfo"])
     options.say_notes(args.cmdline, args.config)
 
     import kmem
@@ -44,4 +46,6 @@ def main(words: list[str]) -> int:
     if where:
         kernel.write_proc(where)
         print(options.proc_written(args.proc_dir), file=sys.stderr)
+    if args.mount:
+        options.stay(partial(kernel.mount, args.mount))
     return 0

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kmem.errors import UsageError
+
+if TYPE_CHECKING:
+    from kmem.mm.proc_mount import Mount
 
 BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -104,6 +109,30 @@ def add_proc_directory(parser: argparse._ActionsContainer, when: str = "") -> No
         metavar="DIR",
         help=f"write /proc and the memory's part of /sys{when} into DIR, which is new, empty or kmem's, for real tools",
     )
+
+
+def add_mount(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add ``--mount``."""
+    parser.add_argument("--mount", metavar="DIR", help=f"mount /proc and the memory's part of /sys at DIR{what}")
+
+
+def stay(mounting: Callable[[], Mount], tick: Callable[[], object] = lambda: None) -> None:
+    """Mount, and stay until Ctrl-C, SIGTERM or an umount ends it; call *tick* again and again."""
+    import signal
+    import time
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with mounting() as mount:
+            at = mount.path
+            print(
+                f"kmem: {at} is the machine's /proc, and {at}/sys its /sys, until Ctrl-C", file=sys.stderr, flush=True
+            )
+            while mount.alive:
+                tick()
+                time.sleep(0.1)
+    except KeyboardInterrupt:
+        return
 
 
 def proc_written(where: str) -> str:

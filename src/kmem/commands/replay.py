@@ -6,12 +6,18 @@ import argparse
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kmem.abi.release import PAGEBLOCK_ORDER
 from kmem.commands import options
 from kmem.errors import UsageError
 from kmem.trace import settings
+
+if TYPE_CHECKING:
+    from kmem.trace.result import Options
+    from kmem.trace.schema import Recording
 
 
 def seconds(text: str) -> int:
@@ -23,6 +29,17 @@ def seconds(text: str) -> int:
     if not 0 <= value < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return int(value * 1e9)
+
+
+def factor(text: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
 
 
 def setting(text: str) -> tuple[str, list[int | str]]:
@@ -58,6 +75,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--rows", type=options.count, default=15, metavar="N", help="rows of each table (default: 15)")
     result.add_argument("--save", metavar="FILE.kmem", help="also write the trace as a .kmem or .parquet file")
     options.add_proc_directory(result, " at the end, as the model has them,")
+    options.add_mount(result, " and play the trace, as it went, until Ctrl-C")
+    result.add_argument(
+        "--speed",
+        type=factor,
+        default=0.0,
+        metavar="X",
+        help="with --mount: seconds of the trace in a second (default: 1)",
+    )
     form = result.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     form.add_argument("--folded", action="store_true", help="print live bytes as folded stacks")
@@ -88,7 +113,12 @@ def main(words: list[str]) -> int:
             raise UsageError(f"--set {name} has several values", remedy="kmem sweep tries several.")
         chosen[name] = values[0]
     where = options.proc_directory(args.proc_dir)
-    replayed = Replay(recording, Options.of(chosen, args.release, args.begin, args.end))
+    wanted = Options.of(chosen, args.release, args.begin, args.end)
+    if args.mount:
+        return play(recording, wanted, args.mount, args.speed or 1.0)
+    if args.speed:
+        raise UsageError("--speed is for --mount", remedy="Without it a replay is as fast as it can be.")
+    replayed = Replay(recording, wanted)
     result = replayed.run()
     if where:
         replayed.write_proc(where)
@@ -101,6 +131,22 @@ def main(words: list[str]) -> int:
     else:
         print(report.replay_text(result, shown, ink_for(sys.stdout)))
         print(f"\nnext: kmem sweep {args.file} --set slub_max_order=0,1,2,3")
+    return 0
+
+
+def play(recording: Recording, wanted: Options, where: str, speed: float) -> int:
+    """Replay at the trace's own pace, or *speed* times that, while the model's /proc can be read."""
+    from time import monotonic
+
+    from kmem.mm.proc_mount import Mount
+    from kmem.report.top_sources import Player
+
+    player = Player(recording, wanted, where)
+    try:
+        begun = monotonic()
+        options.stay(partial(Mount, player.tree, where), lambda: player.seek((monotonic() - begun) * speed))
+    finally:
+        player.close()
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kmem.errors import InputError, KmemError
+from kmem.mm.proc_tree import Tree
 from kmem.report.replay import span
 from kmem.report.top import Moment, Site, parse_buddyinfo, parse_meminfo, parse_slabinfo
 from kmem.trace.result import Options
@@ -211,6 +212,12 @@ class Player:
             share = self.at / self.duration if self.duration else 1.0
             self._moment.clock = f"at {span(self.now - self.begin)} of {span(self.end - self.begin)} ({share:.0%})"
             return self._moment
+
+    def tree(self) -> Tree:
+        """The model's /proc."""
+        with self._changed:
+            self._replay.kernel.clock.set(self.now)
+            return self._replay.kernel.proc_tree()
 
     def close(self) -> None:
         """End the replay; *done* clears away what was made for it."""
