@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kmem.errors import InputError, KmemError
 from kmem.mm.proc_tree import Tree
@@ -16,7 +17,7 @@ from kmem.trace.result import Options
 from kmem.trace.schema import Recording, site_name
 from kmem.trace.stepped import SteppedReplay
 
-FOREVER = (1 << 63) - 1
+T = TypeVar("T")
 USUAL = 30.0
 """Seconds that a trace takes unless it is near that anyway."""
 
@@ -114,7 +115,7 @@ class Player:
         self._error: BaseException | None = None
         self.begin = self.end = self.now = 0
         self._limit = 0
-        self._stop = self._over = self._asked = False
+        self._stop = self._over = self._asked = self._still = False
         self._start(0)
 
     def _start(self, limit: int) -> None:
@@ -148,8 +149,10 @@ class Player:
                 self._changed.notify_all()
             if on_the_way:
                 return self._limit
+            self._still = True
             while not self._stop and (now >= self._limit or now >= self.end):
                 self._changed.wait()
+            self._still = False
             if self._stop:
                 raise _Ended
             return self._limit
@@ -214,10 +217,22 @@ class Player:
             return self._moment
 
     def tree(self) -> Tree:
-        """The model's /proc."""
+        """The model's /proc. Each file is made between two events of the trace."""
+        found = self._at_rest(self._tree)
+        found.files = {name: partial(self._at_rest, give) for name, give in found.files.items()}
+        return found
+
+    def _tree(self) -> Tree:
+        kernel = self._replay.kernel
+        kernel.clock.set(self.now)
+        return kernel.proc_tree()
+
+    def _at_rest(self, read: Callable[[], T]) -> T:
+        """Read the model while the replay waits."""
         with self._changed:
-            self._replay.kernel.clock.set(self.now)
-            return self._replay.kernel.proc_tree()
+            while not self._still and not self._over:
+                self._changed.wait()
+            return read()
 
     def close(self) -> None:
         """End the replay; *done* clears away what was made for it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from kmem.abi.slab_flags import slab_flags
@@ -17,7 +19,7 @@ from kmem.trace.ahead import ahead
 from kmem.trace.before import First, Population, Slots, populate
 from kmem.trace.engine import Table, model
 from kmem.trace.result import CacheResult, Options, Result, Sample, WhoResult
-from kmem.trace.schema import Array, Recording
+from kmem.trace.schema import Array, Columns, Recording
 from kmem.trace.settings import boot_options
 from kmem.trace.state import CacheState, caches_of, memory_kib, parse_buddyinfo
 from kmem.trace.whatif import WhatIf
@@ -228,6 +230,10 @@ class Replay:
     def _result(self) -> Result:
         return Result(self.info, self._options, self.release, self.cpus, self.ram, self._first.begin, self._first.end)
 
+    def _batches(self) -> Iterator[Columns]:
+        """What is replayed, some at a time."""
+        return ahead(self._recording)
+
     def _play(self, result: Result) -> None:
         play = model("k_trace_replay", self.mm)
         s = self.state
@@ -236,7 +242,7 @@ class Replay:
         self._sampled = model("k_trace_sample", self.mm)
         own = sum(self._slabs(n) << self._model_order(n) for n in range(len(self._rows) - 1))
         self._other_pages = self._sampled(np.zeros(11, np.int64).ctypes.data) - own
-        for batch in ahead(self._recording):
+        for batch in self._batches():
             self._objects.used, self._blocks.used = int(s[r.OBJECT_USED]), int(s[r.BLOCK_USED])
             self._objects.reserve(batch.n)
             self._blocks.reserve(batch.n * 11)

@@ -7,35 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from kmem.trace.replay import Replay
-from kmem.trace.result import Options, Result
-from kmem.trace.schema import Columns, Info, Recording
+from kmem.trace.result import Options
+from kmem.trace.schema import Columns, Recording
 
 Wait = Callable[[int], int]
 """Called with the time up to which all events have been replayed; returns the time up to which to go on. What it raises
 ends the replay.
 """
-
-
-class _Stepped:
-    """A recording whose batches end where *wait* wants to look."""
-
-    def __init__(self, recording: Recording, begin: int, end: int, wait: Wait) -> None:
-        self._recording, self._begin, self._end, self._wait = recording, begin, end, wait
-        self.info: Info = recording.info
-
-    def batches(self) -> Iterator[Columns]:
-        now = self._begin
-        limit = self._wait(now)
-        for batch in self._recording.batches():
-            times, done = batch["time"], 0
-            while done < batch.n:
-                end = int(np.searchsorted(times, np.uint64(limit), side="right"))
-                if end > done:
-                    yield _part(batch, done, end)
-                    done = end
-                    now = max(now, int(times[end - 1]))
-                limit = self._wait(now if end == batch.n else limit)
-        self._wait(max(now, self._end))
 
 
 def _part(batch: Columns, begin: int, end: int) -> Columns:
@@ -57,11 +35,18 @@ class SteppedReplay(Replay):
         self._wait = wait
         self.begin = self.end = 0
 
-    def _play(self, result: Result) -> None:
+    def _batches(self) -> Iterator[Columns]:
+        """The batches, which end where *wait* wants to look."""
         self.begin, self.end = self._first.begin, self._first.end
-        whole = self._recording
-        self._recording = _Stepped(whole, self.begin, self.end, self._wait)
-        try:
-            super()._play(result)
-        finally:
-            self._recording = whole
+        now = self.begin
+        limit = self._wait(now)
+        for batch in super()._batches():
+            times, done = batch["time"], 0
+            while done < batch.n:
+                end = int(np.searchsorted(times, np.uint64(limit), side="right"))
+                if end > done:
+                    yield _part(batch, done, end)
+                    done = end
+                    now = max(now, int(times[end - 1]))
+                limit = self._wait(now if end == batch.n else limit)
+        self._wait(max(now, self.end))
