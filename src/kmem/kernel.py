@@ -37,6 +37,7 @@ from kmem.kapi.site import CallSite, CrashSite
 from kmem.kapi.symbols import Symbols
 from kmem.kapi.tasks import Tasks
 from kmem.kapi.track import describe, given_twice
+from kmem.kapi.views import Views
 from kmem.kapi.vsprintf import FormatOptions
 from kmem.lib.cstruct import u64
 from kmem.machine.bus import Bus, OpenBus
@@ -67,7 +68,7 @@ COMM = "insmod"
 """The task that loads modules."""
 
 
-class Kernel:
+class Kernel(Views):
     """A booted machine; *config* says which. Close it (or use it as a context manager) to give its memory back."""
 
     def __init__(

@@ -6,7 +6,7 @@ import pytest
 
 import kmem
 from kmem.errors import UsageError
-from kmem.kapi.history import History, Step, UnknownAddress, address_of, dump, region
+from kmem.kapi.history import OUTSIDE, History, Step, UnknownAddress, address_of, dump, region
 from kmem.kernel import Kernel
 
 OBJECT = 0xFFFF888000100040
@@ -135,11 +135,11 @@ def test_a_machine_tells_what_happened_and_what_is_there(machine: Kernel) -> Non
     machine.write(p, b"hello")
     found = machine.x(p + 2)
     assert found.live
-    assert (found.live.start, found.live.requested, found.live.size, found.live.site) == (p, 50, 64, "Python")
+    assert (found.live.start, found.live.requested, found.live.size, found.live.site) == (p, 50, 64, OUTSIDE)
     assert found.memory
     assert found.memory[:3] == b"llo"
     machine.kfree(p)
-    assert "kfree() by Python" in machine.x(p).state()
+    assert f"kfree() by {OUTSIDE}" in machine.x(p).state()
     again = machine.kmalloc(64)
     assert again == p
     assert [text.partition(":")[0] for _, text in machine.x(f"{p:#x}").rows()][-3:] == ["kmalloc-64", "freed", "reused"]

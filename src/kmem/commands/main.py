@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "load a kernel module, call its init and exit, say what it did with memory",
     "compare": "show what kmalloc, vmalloc and the others really do, side by side",
     "boot": "boot the simulated kernel and print files of its /proc",
+    "shell": "open a Python prompt on the booted kernel, with its tables",
     "oops": "explain a kernel log: what broke, who is the victim, what to do next",
     "survey": "try every module in a directory and say how far each gets",
     "replay": "replay a trace of kmem events in the model and say where memory is",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kmem.abi.address import (
@@ -39,6 +40,8 @@ _SPACE = {name: number for number, pair in enumerate(ALLOCATES.items()) for name
 _SPACE["kmem_cache_alloc"] = _SPACE["kmem_cache_free"] = _SPACE["kmalloc"]
 PAGES = _SPACE["mm_page_alloc"]
 CACHES = _SPACE["kmem_cache_create"]
+OUTSIDE = "no module's code"
+"""The call site of what Python, or the machine itself, called for."""
 NOTHING = (0, 16, (1 << 64) - 1)
 
 
@@ -89,7 +92,7 @@ class Life:
     """``freed``, ``freed again``, or ``handed out again``: without a free in between."""
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What happened to *address*, and where it lies."""
 
@@ -190,6 +193,9 @@ class History:
             "bytes": self.memory.hex() if self.memory is not None else None,
         }  # fmt: skip
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
     def __str__(self) -> str:
         every = self.rows()
         rows = every[-self.shown :]
@@ -205,6 +211,8 @@ class History:
         if self.memory is not None:
             lines += ["  bytes now:", *(f"    {line}" for line in dump(self.address, self.memory))]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def _is_pages(life: Life) -> bool:
@@ -362,6 +370,18 @@ class Recorder:
             )
         return found
 
+    def live(self) -> list[Step]:
+        """What was allocated and lives, the oldest first."""
+        now: dict[tuple[int, int], int] = {}
+        for number, (event, _) in enumerate(self._events):
+            key = _SPACE[event.kind], event.ptr
+            if event.kind in FREES:
+                now.pop(key, None)
+            elif event.ptr not in NOTHING and key[0] != CACHES:
+                now.pop(key, None)
+                now[key] = number
+        return [self._step(number + 1, *self._events[number]) for number in now.values()]
+
     def _step(self, number: int, event: Event, cache: str) -> Step:
         pages = event.kind.startswith("mm_page")
         size = PAGE_SIZE << event.order if pages else event.allocated or event.requested
@@ -372,7 +392,7 @@ class Recorder:
             event.kind,
             event.cpu,
             f"{self._words.tasks.get(event.task, 'task')} ({event.task})",
-            self._words.site(event.call_site) or "Python",
+            self._words.site(event.call_site) or OUTSIDE,
             PAGE_OFFSET + (event.ptr << 12) if pages else event.ptr,
             size,
             event.requested,

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 HashPointer = Callable[[int], int]
 """``ptr_to_hashval()``: the number that ``%p`` prints for an address."""
 
-_WORDS = (
+WORDS = (
     ("VM_IOREMAP", " ioremap"),
     ("VM_ALLOC", " vmalloc"),
     ("VM_MAP", " vmap"),
     ("VM_USERMAP", " user"),
     ("VM_DMA_COHERENT", " dma-coherent"),
 )
+"""What a flag of an area is called."""
 
 
 def _pointer(mm: Mm, addr: int, hash_pointer: HashPointer | None) -> str:
@@ -74,7 +75,7 @@ def _area(mm: Mm, va: Any, kallsyms: Symbols | None, hash_pointer: HashPointer |
         line += f" pages={v.nr_pages}"
     if v.phys_addr:
         line += f" phys=0x{u64(v.phys_addr):016x}"
-    line += "".join(word for flag, word in _WORDS if v.flags & constants[flag])
+    line += "".join(word for flag, word in WORDS if v.flags & constants[flag])
     if mm.is_vmalloc_addr(u64(v.pages)):
         line += " vpages"
     if not v.flags & constants["VM_UNINITIALIZED"]:

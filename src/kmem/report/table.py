@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import TextIO
+
+from kmem.lib.columns import table
+
+__all__ = ["Ink", "ink_for", "plural", "size", "table"]
 
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
@@ -23,28 +26,6 @@ class Ink:
 def ink_for(stream: TextIO) -> Ink:
     """Return the ink for *stream*: colour on a terminal, unless NO_COLOR is set or the terminal is dumb."""
     return Ink(stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Return the lines of a table, its heading first.
-
-    None is an empty cell, a column that is empty throughout is left out, and a column of numbers is set flush right.
-    """
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    kept = [column for column in range(len(head)) if not cells or any(row[column] for row in cells)]
-    numeric = {
-        column
-        for column in kept
-        if rows and all(row[column] is None or isinstance(row[column], int | float) for row in rows)
-    }
-    width = {column: max(len(row[column]) for row in [list(head), *cells]) for column in kept}
-    return [
-        "  ".join(
-            row[column].rjust(width[column]) if column in numeric else row[column].ljust(width[column])
-            for column in kept
-        ).rstrip()
-        for row in [list(head), *cells]
-    ]
 
 
 def size(count: int) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kmem.abi.address import TASK_SIZE_MAX
+from kmem.lib.columns import Table
 from kmem.machine.fault import DF, GP, PF, PF_INSTR, PF_PROT, PF_WRITE, Fault
 
 PAGE_SIZE = 4096
@@ -170,6 +171,30 @@ class Findings:
 
     def __len__(self) -> int:
         return len(self._findings)
+
+    def table(self) -> Table[FindingRow]:
+        """The findings as a table."""
+        rows = [FindingRow(str(one.kind), one.summary, self.count(one)) for one in self]
+        return Table("findings", FindingRow, rows)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        return self.table().__rich__()
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+class FindingRow(NamedTuple):
+    """A row of the table of findings."""
+
+    kind: str
+    what: str
+    times: int
 
 
 class Regions(Protocol):
