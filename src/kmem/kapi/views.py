@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kmem.abi.release import release
 from kmem.kapi import calls, index
+from kmem.kapi.export import Export, lookup
 from kmem.lib.columns import Address, Fact, Table
 from kmem.lib.cstruct import u64
 from kmem.mm.mmzone import MAX_NR_ZONES, MAX_ORDER, PAGE_SIZE
@@ -121,11 +122,11 @@ class Views:
         return facts(self)
 
     def __dir__(self) -> list[str]:
-        exports = chain.from_iterable(index.NAMES[name].split() for name in COMPLETED)
+        listed = chain.from_iterable(index.NAMES[name].split() for name in COMPLETED)
         mm = self.__dict__.get("mm")
         inner = [name for name in dir(mm) if not name.startswith("_")] if mm else []
-        public = (name for name in exports if not name.startswith("_"))
-        return sorted({*super().__dir__(), *inner, *public, *calls.INLINES, *calls.SCOPES})
+        functions = {name for name in listed if not name.startswith("_") and _called(name)}
+        return sorted({*super().__dir__(), *inner, *functions, *calls.INLINES, *calls.SCOPES})
 
     def __repr__(self: Any) -> str:
         c = self.boot_config
@@ -135,6 +136,12 @@ class Views:
         tables = (self.facts(), self.findings.table(), self.slabs.by("slabs")[:10])
         log = f"<details><summary>log</summary><pre>{escape(self.dmesg())}</pre></details>"
         return "".join(part._repr_html_() for part in tables) + log
+
+
+def _called(name: str) -> bool:
+    """Whether modules may call the function, and Python so, too."""
+    entry = lookup(name)
+    return isinstance(entry, Export) and not entry.private
 
 
 def slabs(k: Kernel) -> Table[SlabRow]:
