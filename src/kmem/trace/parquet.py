@@ -88,6 +88,8 @@ class ParquetRecording:
                 self._lengthen(out, got, kinds)
             if out.n and int(out["kind"].max()) >= len(KINDS):
                 raise TraceError(f"{self._path}: an event of no kind", remedy="The file is no trace of kmem events.")
+            if out.n and int(out["cache"].max()) >= len(self.info.strings):
+                out["cache"][out["cache"] >= len(self.info.strings)] = 0
             if out.n:
                 self.info.cpus = max(self.info.cpus, int(out["cpu"].max()) + 1)
             yield out

@@ -173,6 +173,8 @@ class StoredRecording:
         for content in self._chunks(Info(), events=True):
             if not unpack(content, columns):
                 raise _bad(self._path, "a chunk of events is malformed")
+            if columns.n and int(columns["cache"].max()) >= len(self.info.strings):
+                raise _bad(self._path, "an event names a cache that the file does not")
             count += columns.n
             self.info.events = count
             yield columns
@@ -251,7 +253,7 @@ class StoredRecording:
                 info.events, info.lost = int(value["events"]), int(value["lost"])
                 info.unparsed, info.skipped = int(value["unparsed"]), int(value["skipped"])
                 info.cpus = int(value["cpus"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise _bad(self._path, f"a chunk {kind.decode(errors='replace')!r} is malformed") from None
 
 
