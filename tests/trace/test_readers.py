@@ -149,6 +149,32 @@ def test_lines_of_all_shapes_are_read_as_by_regular_expressions(tmp_path: Path, 
     assert [strings[site] for site in got["call_site"]] == [event["site"] for event in want]
 
 
+@pytest.mark.parametrize(
+    "pieces", [(1 << 19, 1 << 15), (1 << 10, 1 << 15), (1 << 16, 50)], ids=["large", "small", "few"]
+)
+@pytest.mark.parametrize("processors", [1, 3])
+def test_text_is_the_same_however_many_threads_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int, pieces: tuple[int, int]
+) -> None:
+    rng = random.Random(7)
+    lines = [naive_text.line(rng) for _ in range(3000)]
+    lines[1500] = "x" * 200_000
+    (tmp_path / "t.txt").write_text("# tracer: nop\n" + "\n".join(lines))
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(processors)))
+    monkeypatch.setattr("kmem.trace.text.CHUNK", pieces[0])
+    monkeypatch.setattr("kmem.trace.text.EVENTS", pieces[1])
+    recording = open_trace(tmp_path / "t.txt")
+    got, want = read(recording), [naive_text.event(line) for line in lines if line[0] != "x" or len(line) < 1000]
+    assert recording.info.unparsed > 0
+    assert recording.info.events == len(want)
+    strings = recording.info.strings
+    assert len(strings) == len(set(strings))
+    for column in ("time", "ptr", "requested"):
+        assert got[column].tolist() == [event[column] for event in want], column
+    assert [strings[cache] for cache in got["cache"]] == [event["cache"] for event in want]
+    assert [strings[site] for site in got["call_site"]] == [event["site"] for event in want]
+
+
 def test_lost_and_unknown_lines_are_counted(tmp_path: Path) -> None:
     good = made.ftrace(EVENTS[:2])
     (tmp_path / "t.txt").write_text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -57,15 +57,18 @@ def row_of(format: Format) -> list[int]:
 
 
 class PageScanner:
-    """Turns pages of one CPU into columns."""
+    """Turns pages of one CPU into columns; places of rows that nobody wants are left *without*."""
 
-    def __init__(self, formats: Sequence[Format], layout: PageLayout, cpu: int, strings: Strings) -> None:
+    def __init__(
+        self, formats: Sequence[Format], layout: PageLayout, cpu: int, strings: Strings, without: Sequence[int] = ()
+    ) -> None:
         self._kind_of: Array = np.zeros(1 << 16, np.uint8)
         self._strings = strings  # the state has its address
         known = [f for f in formats if OLD_NAMES.get(f.name, f.name) in NUMBER]
         if not known or len(known) > 250:
             raise TraceError("none of the formats is of a kmem event", remedy="Copy events/kmem/*/format, too.")
         self._rows: Array = np.array([[0] * s.ROW_WORDS, *(row_of(f) for f in known)], np.int64)
+        self._rows[:, [*without]] = -1
         for number, format in enumerate(known, 1):
             self._kind_of[format.number] = number
         self.columns = Columns(EVENTS)
@@ -146,13 +149,7 @@ class PageRecording:
         strings = Strings()
         info = self.info
         info.strings = strings.texts
-        page = self._layout.size
-        streams = [
-            _Stream(file, size, PageScanner(self._formats, self._layout, cpu, strings), page)
-            for cpu, file, size in self._streams()
-        ]
-        info.cpus = max(info.cpus, len(streams))
-        info.events = 0
+        streams = self._opened(strings)
         for batch in merged(streams):
             strings.new()
             info.events += batch.n
@@ -160,6 +157,27 @@ class PageRecording:
             yield batch
         strings.new()
         self._count(streams)
+
+    def turns(self, without: Sequence[int]) -> Iterator[Turns]:
+        """The order of the events of all CPUs, which stay where they were read, *without* some of their fields."""
+        streams = self._opened(Strings(), without)
+        for turn in turns(streams):
+            self.info.events += turn.n
+            yield turn
+        self._count(streams)
+
+    def name_sites(self, sites: Iterable[int]) -> None:
+        """Put the names of call sites into ``info.symbols``, as far as there are names."""
+
+    def _opened(self, strings: Strings, without: Sequence[int] = ()) -> list[_Stream]:
+        page = self._layout.size
+        streams = [
+            _Stream(file, size, PageScanner(self._formats, self._layout, cpu, strings, without), page)
+            for cpu, file, size in self._streams()
+        ]
+        self.info.cpus = max(self.info.cpus, len(streams))
+        self.info.events = 0
+        return streams
 
     def _count(self, streams: Iterable[_Stream]) -> None:
         states = [stream.scanner.state for stream in streams]
@@ -169,26 +187,44 @@ class PageRecording:
         self.info.torn = sum(stream.torn for stream in streams)
 
 
+class Turns(NamedTuple):
+    """Which event comes next: *n* times a stream and a place in its columns, in one word; and the streams' columns."""
+
+    n: int
+    order: Array
+    sources: Array
+
+
+def turns(streams: Sequence[_Stream]) -> Iterator[Turns]:
+    """The order of the events of *streams* by time. The columns are overwritten once the next turns are asked for."""
+    order_of = reader("t_order")
+    sources: Array = np.zeros((max(len(streams), 1), s.M_WORDS), np.int64)
+    order: Array = np.zeros(EVENTS, np.int64)
+    for source, stream in zip(sources, streams, strict=False):
+        source[s.M_COLUMNS] = stream.scanner.columns.addresses.ctypes.data
+        source[s.M_MORE] = 1
+    while True:
+        for source, stream in zip(sources, streams, strict=False):
+            if source[s.M_POS] >= source[s.M_N] and source[s.M_MORE]:
+                source[s.M_MORE] = stream.fill()
+                source[s.M_POS], source[s.M_N] = 0, stream.scanner.columns.n if source[s.M_MORE] else 0
+        n = order_of(order.ctypes.data, EVENTS, sources.ctypes.data, len(streams))
+        if n:
+            yield Turns(n, order, sources)
+        elif not sources[:, s.M_MORE].any():
+            return
+
+
 def merged(streams: Sequence[_Stream]) -> Iterator[Columns]:
     """The events of *streams* by time; one stream is passed on as it is."""
     if len(streams) == 1:
         while streams[0].fill():
             yield streams[0].scanner.columns
         return
-    merge = reader("t_merge")
+    gather = reader("t_gather")
     out = Columns(EVENTS)
-    sources: Array = np.zeros((max(len(streams), 1), s.M_WORDS), np.int64)
-    room: Array = np.zeros(EVENTS + len(sources), np.int64)
-    for source, stream in zip(sources, streams, strict=True):
-        source[s.M_COLUMNS] = stream.scanner.columns.addresses.ctypes.data
-        source[s.M_MORE] = 1
-    while True:
-        for source, stream in zip(sources, streams, strict=True):
-            if source[s.M_POS] >= source[s.M_N] and source[s.M_MORE]:
-                source[s.M_MORE] = stream.fill()
-                source[s.M_POS], source[s.M_N] = 0, stream.scanner.columns.n if source[s.M_MORE] else 0
-        out.n = merge(out.addresses.ctypes.data, EVENTS, sources.ctypes.data, len(streams), room.ctypes.data)
-        if out.n:
-            yield out
-        elif not sources[:, s.M_MORE].any():
-            return
+    bases: Array = np.zeros(max(len(streams), 1), np.int64)
+    for turn in turns(streams):
+        to, order, sources = out.addresses.ctypes.data, turn.order.ctypes.data, turn.sources.ctypes.data
+        out.n = gather(to, order, turn.n, sources, len(streams), bases.ctypes.data)
+        yield out

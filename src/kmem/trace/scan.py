@@ -335,21 +335,24 @@ def gather(to: int, order: int, n: int, bases: int, c: int) -> None:
 
 
 @entry
-def t_merge(ram: Any, to: int, capacity: int, sources: int, count: int, room: int) -> int:
-    """Merge events by time into the columns *to* until these are full or a source has to be filled; how many. *room*
-    has a word for each event and each source.
-    """
+def t_order(ram: Any, order: int, capacity: int, sources: int, count: int) -> int:
+    """Put into *order* which event comes next, until there are *capacity* or a source has to be filled; how many."""
     n = 0
     while n < capacity:
-        found = merge_some(room, n, capacity, sources, count)
+        found = merge_some(order, n, capacity, sources, count)
         if found == 0:
             break
         n += found
-    bases = room + 8 * capacity
+    return n
+
+
+@entry
+def t_gather(ram: Any, to: int, order: int, n: int, sources: int, count: int, bases: int) -> int:
+    """Fill the columns *to* with *n* events in their *order*. *bases* has a word for each source."""
     for c in range(C_ORDER + 1):
         for i in range(count):
             put64(bases + 8 * i, at(at(sources + 8 * M_WORDS * i, M_COLUMNS), c))
-        gather(to, room, n, bases, c)
+        gather(to, order, n, bases, c)
     return n
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from kmem.trace import scan as s
 from kmem.trace import tally as t
 from kmem.trace.engine import Table, reader
+from kmem.trace.pages import PageRecording, Turns
 from kmem.trace.schema import Array, Info, Recording
 from kmem.trace.state import parse_buddyinfo
 
 _WORD = (1 << 64) - 1
+_UNUSED = (s.R_NAME, s.R_GFP, s.R_PID, s.R_FLAGS, s.R_PREEMPT)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,20 @@ def _sorted(table: Table, most: int, nothing: int) -> list[Who]:
     ]
 
 
+def _turns(recording: Recording) -> Iterator[Turns]:
+    """The events in order; pages of the ring buffer are not gathered, and without what is not added up."""
+    if isinstance(recording, PageRecording):
+        yield from recording.turns(_UNUSED)
+        return
+    source: Array = np.zeros((1, s.M_WORDS), np.int64)
+    order: Array = np.zeros(0, np.int64)
+    for batch in recording.batches():
+        if batch.n > len(order):
+            order = np.arange(batch.capacity)
+        source[0, s.M_COLUMNS] = batch.addresses.ctypes.data
+        yield Turns(batch.n, order, source)
+
+
 def stat(recording: Recording, begin: int = 0, end: int = 0) -> Stat:
     """Read *recording* once and add up its events, from *begin* to *end* nanoseconds after its first if told."""
     state: Array = np.zeros(t.TALLY_WORDS, np.int64)
@@ -96,23 +114,27 @@ def stat(recording: Recording, begin: int = 0, end: int = 0) -> Stat:
     tables = ((pointers, t.L_PTRS), (callers, t.L_SITES), (pages, t.L_PAGES))
     state[t.L_FROM], state[t.L_TO], state[t.L_ORDERS] = begin, end or -1, orders.ctypes.data
     add = reader("t_tally")
-    for batch in recording.batches():
+    for n, order, sources in _turns(recording):
         for table, place in tables:
             table.used = int(state[place + 2])
-            table.reserve(batch.n)
+            table.reserve(n)
             state[place], state[place + 1] = table.address, table.capacity - 1
-        state[t.L_COLUMNS], state[t.L_N] = batch.addresses.ctypes.data, batch.n
+        state[t.L_N], state[t.L_ORDER], state[t.L_SOURCES] = n, order.ctypes.data, sources.ctypes.data
+        if not state[t.L_FIRST]:
+            state[t.L_FIRST] = reader("t_tally_begin")(state.ctypes.data)
         add(state.ctypes.data)
+    if isinstance(recording, PageRecording):
+        recording.name_sites(callers.words[:, t.H_KEY].view(np.uint64).tolist())
     got = [int(value) for value in state]
     nodes = {node for node, _ in parse_buddyinfo(recording.info.before.get("buddyinfo", ""))}
     return Stat(
         info=recording.info,
         begin=got[t.L_FIRST],
         end=got[t.L_LAST],
-        requested=got[t.L_REQUESTED],
-        allocated=got[t.L_ALLOCATED],
+        requested=int(callers.words[:, t.H_REQUESTED].sum()),
+        allocated=int(callers.words[:, t.H_ALLOCATED].sum()),
         freed=got[t.L_FREED],
-        allocs=got[t.L_ALLOCS],
+        allocs=int(callers.words[:, t.H_HITS].sum()),
         frees=got[t.L_FREES],
         unknown_frees=got[t.L_UNKNOWN_FREES],
         other_node=got[t.L_OTHER_NODE] if len(nodes) <= 1 else None,

@@ -21,15 +21,18 @@ from kmem.trace.scan import (
     C_REQUESTED,
     C_SITE,
     C_TIME,
+    M_COLUMNS,
+    M_WORDS,
     at,
     put,
 )
 from kmem.trace.table import remove, seek, soon
 
-# The state: the input; tables, each with its mask and how many there are; from when to when; sums.
-(L_COLUMNS, L_N, L_PTRS, L_PTR_MASK, L_PTR_USED, L_SITES, L_SITE_MASK, L_SITE_USED) = range(8)
-(L_PAGES, L_PAGE_MASK, L_PAGE_USED, L_ORDERS, L_FROM, L_TO) = range(8, 14)
-(L_REQUESTED, L_ALLOCATED, L_FREED, L_ALLOCS, L_FREES, L_UNKNOWN_FREES, L_OTHER_NODE, L_FIRST, L_LAST) = range(14, 23)
+# The state: the input, columns of one or more sources and whose turn it is; tables, each with its mask and how many
+# there are; from when to when; sums. The sums of allocations are those of all call sites.
+(L_SOURCES, L_ORDER, L_N, L_PTRS, L_PTR_MASK, L_PTR_USED, L_SITES, L_SITE_MASK, L_SITE_USED) = range(9)
+(L_PAGES, L_PAGE_MASK, L_PAGE_USED, L_ORDERS, L_FROM, L_TO, L_FIRST, L_LAST) = range(9, 17)
+(L_FREED, L_FREES, L_UNKNOWN_FREES, L_OTHER_NODE) = range(17, 21)
 (L_PAGE_ALLOCS, L_PAGE_FREES, L_PAGE_UNKNOWN, L_PAGE_FAILED) = range(23, 27)
 (L_PAGE_BYTES, L_PAGE_FREED, L_PAGE_UNKNOWN_BYTES, L_PAGE_FAILED_BYTES) = range(27, 31)
 TALLY_WORDS = 32
@@ -84,9 +87,6 @@ def allocate(state: int, columns: int, i: int, ptr: int) -> None:
     put(e, H_SITE, site)
     put(e, H_CPU, get16(at(columns, C_CPU) + 2 * i))
     add(site_entry(state, site), requested, allocated)
-    put(state, L_REQUESTED, at(state, L_REQUESTED) + requested)
-    put(state, L_ALLOCATED, at(state, L_ALLOCATED) + allocated)
-    put(state, L_ALLOCS, at(state, L_ALLOCS) + 1)
     node = get16(at(columns, C_NODE) + 2 * i)
     if 0 < node < 0x8000:
         put(state, L_OTHER_NODE, at(state, L_OTHER_NODE) + 1)
@@ -140,29 +140,48 @@ def page(state: int, columns: int, i: int, pfn: int, allocated: bool) -> None:
         put(state, L_PAGE_USED, at(state, L_PAGE_USED) - 1)
 
 
+@always_inline
+def columns_of(state: int, turn: int) -> int:
+    """The columns of the source whose turn it is."""
+    return at(at(state, L_SOURCES) + 8 * M_WORDS * (turn >> 32), M_COLUMNS)
+
+
+@always_inline
+def in_time(state: int, time: int) -> bool:
+    """Whether an event of that time counts."""
+    since = time - at(state, L_FIRST)
+    return not ult(since, at(state, L_FROM)) and ult(since, at(state, L_TO))
+
+
+@entry
+def t_tally_begin(ram: Any, state: int) -> int:
+    """The time of the first event."""
+    turn = get64(at(state, L_ORDER))
+    return get64(at(columns_of(state, turn), C_TIME) + 8 * (turn & 0xFFFFFFFF))
+
+
 @entry
 def t_tally(ram: Any, state: int) -> int:
-    """Add the events of the columns to the sums. The tables have room for as many."""
-    columns, n = at(state, L_COLUMNS), at(state, L_N)
+    """Add the events to the sums. The tables have room for as many."""
+    n, order = at(state, L_N), at(state, L_ORDER)
     ptrs, mask = at(state, L_PTRS), at(state, L_PTR_MASK)
-    kinds, ptr_of, times = at(columns, C_KIND), at(columns, C_PTR), at(columns, C_TIME)
-    begin, end = at(state, L_FROM), at(state, L_TO)
-    if n and at(state, L_FIRST) == 0:
-        put(state, L_FIRST, get64(times))
-    first = at(state, L_FIRST)
     for i in range(n):
         if i + AHEAD < n:
-            soon(ptrs, mask, PTR_WIDTH, key_of(get64(ptr_of + 8 * (i + AHEAD))))
-        since = get64(times + 8 * i) - first
-        if ult(since, begin) or not ult(since, end):
+            later = get64(order + 8 * (i + AHEAD))
+            there = at(columns_of(state, later), C_PTR) + 8 * (later & 0xFFFFFFFF)
+            soon(ptrs, mask, PTR_WIDTH, key_of(get64(there)))
+        turn = get64(order + 8 * i)
+        columns, place = columns_of(state, turn), turn & 0xFFFFFFFF
+        time = get64(at(columns, C_TIME) + 8 * place)
+        if not in_time(state, time):
             continue
-        put(state, L_LAST, get64(times + 8 * i))
-        kind = get8(kinds + i)
-        ptr = get64(ptr_of + 8 * i)
+        put(state, L_LAST, time)
+        kind = get8(at(columns, C_KIND) + place)
+        ptr = get64(at(columns, C_PTR) + 8 * place)
         if kind in (KMALLOC, KMEM_CACHE_ALLOC):
-            allocate(state, columns, i, ptr)
+            allocate(state, columns, place, ptr)
         elif kind in (KFREE, KMEM_CACHE_FREE):
-            free(state, columns, i, ptr)
+            free(state, columns, place, ptr)
         elif kind in (MM_PAGE_ALLOC, MM_PAGE_FREE):
-            page(state, columns, i, ptr, kind == MM_PAGE_ALLOC)
+            page(state, columns, place, ptr, kind == MM_PAGE_ALLOC)
     return n

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,14 +14,16 @@ import numpy as np
 
 from kmem.abi import gfp
 from kmem.errors import KmemError
+from kmem.lib.jit import INTERPRETED
 from kmem.trace import scan as s
-from kmem.trace.chars import BEFORE, BEHIND
+from kmem.trace.chars import BEFORE, BEHIND, NEWLINE
 from kmem.trace.engine import Strings, reader
 from kmem.trace.scan_text import LONGEST_LINE, PAGE_KIND
 from kmem.trace.schema import KINDS, NUMBER, OLD_NAMES, Array, Columns, Info
 
-CHUNK = 1 << 20
+CHUNK = 1 << 19
 EVENTS = 1 << 15
+MOST_THREADS = 4
 _PREFIX = re.compile(rb"^.{0,200}?\s\[\d+\]\s.{0,80}?\d[\d.]*:\s+(?:kmem:)?\w+:", re.MULTILINE)
 _HEADER = re.compile(rb"\A\s*(?:# tracer:|version = \d|cpus=\d|CPU:\d+ \[)")
 
@@ -52,76 +57,128 @@ def site_value(text: str, number: int) -> int:
 
 
 class TextRecording:
-    """Lines of a file."""
+    """Lines of a file. As many threads as there are processors, but few, each scan a piece of it."""
 
     def __init__(self, info: Info, path: Path, gfp_names: Mapping[str, int] | None = None) -> None:
         self.info, self._path, self._gfp_names = info, path, gfp_names or {}
 
     def batches(self) -> Iterator[Columns]:
         """The events in the order of the lines."""
-        with open(self._path, "rb", buffering=0) as file:
-            yield from self._scan(file)
+        count = 1 if INTERPRETED else min(len(os.sched_getaffinity(0)), MOST_THREADS)
+        self.info.strings, self.info.events = [""], 0
+        numbers: dict[str, int] = {}
+        scanners = [_Scanner(self.info, self._gfp_names, numbers) for _ in range(count)]
+        with open(self._path, "rb", buffering=0) as file, ThreadPoolExecutor(count) as pool:
+            lines = _Lines(file)
+            idle, busy = deque(scanners), deque[tuple[_Scanner, Future[None]]]()
+            while True:
+                while idle and (size := lines.fill(idle[0].buffer)):
+                    scanner = idle.popleft()
+                    busy.append((scanner, pool.submit(scanner.scan, size)))
+                if not busy:
+                    break
+                scanner, done = busy.popleft()
+                done.result()
+                yield from self._events(scanner, scanners, lines)
+                idle.append(scanner)
+            self._count(scanners, lines)
 
-    def _scan(self, file: BinaryIO) -> Iterator[Columns]:
+    def _events(self, scanner: _Scanner, scanners: Sequence[_Scanner], lines: _Lines) -> Iterator[Columns]:
+        while scanner.columns.n:
+            scanner.tables.apply(scanner.columns)
+            self.info.events += scanner.columns.n
+            self._count(scanners, lines)
+            yield scanner.columns
+            scanner.go_on()
+
+    def _count(self, scanners: Sequence[_Scanner], lines: _Lines) -> None:
         info = self.info
+        info.unparsed = lines.too_long + sum(int(scanner.state[s.UNPARSED]) for scanner in scanners)
+        info.skipped = sum(int(scanner.state[s.SKIPPED]) for scanner in scanners)
+        info.lost = sum(int(scanner.state[s.LOST]) for scanner in scanners)
+
+
+class _Lines:
+    """Pieces of a file that end where a line ends."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._tail, self._ended = file, b"", False
+        self.too_long = 0
+
+    def fill(self, buffer: Array) -> int:
+        """Put the next lines into *buffer*; how many bytes, 0 at the end."""
+        view = memoryview(buffer.data)
+        size = len(self._tail)
+        view[:size] = self._tail
+        self._tail = b""
+        while not self._ended:
+            got = self._file.readinto(view[size : len(view) - 1]) or 0  # type: ignore[attr-defined]
+            self._ended = not got
+            size += got
+            if self._ended and size and view[size - 1] != NEWLINE:
+                view[size] = NEWLINE
+                size += 1
+            begin = max(size - LONGEST_LINE, 0)
+            last = begin + bytes(view[begin:size]).rfind(b"\n")
+            if last < begin:
+                last = bytes(view[:size]).rfind(b"\n")
+            if last >= 0:
+                self._tail = bytes(view[last + 1 : size])
+                return last + 1
+            if size >= len(view) - 1:
+                self.too_long += 1
+                size = 0
+        return size
+
+
+class _Scanner:
+    """Turns lines into columns, with tables of strings of its own."""
+
+    def __init__(self, info: Info, gfp_names: Mapping[str, int], numbers: dict[str, int]) -> None:
         strings, sites, gfps = Strings(), Strings(1 << 16, 1 << 22), Strings()
-        names = Strings(1 << 10, 1 << 14)
-        kind_of: Array = np.zeros(1 << 10, np.uint8)
+        self.tables = _Tables(info, (strings, sites, gfps), gfp_names, numbers)
+        self._names, self._kind_of = Strings(1 << 10, 1 << 14), np.zeros(1 << 10, np.uint8)
         for name in (*KINDS, *OLD_NAMES):
             kind = NUMBER[OLD_NAMES.get(name, name)] + 1
-            kind_of[names.add(name)] = kind | (PAGE_KIND if name.startswith("mm_page") else 0)
-        columns = Columns(EVENTS)
-        state: Array = np.zeros(s.STATE_WORDS, np.int64)
-        state[s.CAPACITY], state[s.COLUMNS] = EVENTS, columns.addresses.ctypes.data
-        state[s.KIND_OF], state[s.STRINGS], state[s.SITES] = kind_of.ctypes.data, strings.address, sites.address
-        state[s.GFPS], state[s.EVENT_NAMES] = gfps.address, names.address
-        room: Array = np.zeros(BEFORE + CHUNK + LONGEST_LINE + BEHIND, np.uint8)
-        buffer = room[BEFORE:-BEHIND]
-        view = memoryview(buffer.data)
-        state[s.IN] = buffer.ctypes.data
-        scan = reader("t_scan_text")
-        tables = _Tables(info, strings, sites, gfps, self._gfp_names)
-        kept, info.events, ended = 0, 0, False
-        while not ended or kept:
-            if not ended:
-                got = file.readinto(view[kept : len(buffer) - 1])  # type: ignore[attr-defined]
-                ended = not got
-                kept += got or 0
-                if ended and kept and buffer[kept - 1] != 10:
-                    buffer[kept] = 10
-                    kept += 1
-            state[s.POS], state[s.IN_SIZE] = 0, kept
-            while True:
-                state[s.N] = 0
-                columns.n = scan(state.ctypes.data)
-                info.unparsed, info.skipped = int(state[s.UNPARSED]), int(state[s.SKIPPED])
-                info.lost = int(state[s.LOST])
-                if columns.n == 0:
-                    break
-                tables.apply(columns)
-                info.events += columns.n
-                yield columns
-            done = int(state[s.POS])
-            if done == 0 and kept >= len(buffer) - 1:
-                state[s.UNPARSED] += 1  # a line longer than any
-                done = kept
-            buffer[: kept - done] = buffer[done:kept].copy()
-            kept -= done
+            self._kind_of[self._names.add(name)] = kind | (PAGE_KIND if name.startswith("mm_page") else 0)
+        self.columns = Columns(EVENTS)
+        self._room: Array = np.zeros(BEFORE + CHUNK + LONGEST_LINE + BEHIND, np.uint8)
+        self.buffer = self._room[BEFORE:-BEHIND]
+        self.state = state = np.zeros(s.STATE_WORDS, np.int64)
+        state[s.CAPACITY], state[s.COLUMNS] = EVENTS, self.columns.addresses.ctypes.data
+        state[s.STRINGS], state[s.SITES], state[s.GFPS] = strings.address, sites.address, gfps.address
+        state[s.KIND_OF], state[s.EVENT_NAMES] = self._kind_of.ctypes.data, self._names.address
+        state[s.IN] = self.buffer.ctypes.data
+        self._scan = reader("t_scan_text")
+
+    def scan(self, size: int) -> None:
+        """Fill the columns from *size* bytes of lines in the buffer."""
+        self.state[s.POS], self.state[s.IN_SIZE] = 0, size
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Fill the columns from what is left of the lines, if the columns were too short for all of them."""
+        self.state[s.N] = 0
+        self.columns.n = self._scan(self.state.ctypes.data)
 
 
 class _Tables:
-    """What numbers of strings mean, applied to whole columns."""
+    """What numbers of strings mean, applied to whole columns. *numbers* are those of all strings of the trace."""
 
-    def __init__(self, info: Info, strings: Strings, sites: Strings, gfps: Strings, names: Mapping[str, int]) -> None:
-        self._info, self._strings, self._sites, self._gfps, self._names = info, strings, sites, gfps, names
-        info.strings = [""]
+    def __init__(
+        self, info: Info, tables: tuple[Strings, Strings, Strings], names: Mapping[str, int], numbers: dict[str, int]
+    ) -> None:
+        self._info, self._names, self._numbers = info, names, numbers
+        self._strings, self._sites, self._gfps = tables
         self._cache_map: Array = np.zeros(1, np.uint32)
         self._site_map: Array = np.zeros(1, np.uint64)
         self._gfp_map: Array = np.zeros(1, np.uint32)
 
     def _number(self, text: str) -> int:
-        self._info.strings.append(text)
-        return len(self._info.strings) - 1
+        number = self._numbers.setdefault(text, len(self._info.strings))
+        if number == len(self._info.strings):
+            self._info.strings.append(text)
+        return number
 
     def apply(self, columns: Columns) -> None:
         """Replace table numbers by what the schema has."""

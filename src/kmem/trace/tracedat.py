@@ -6,7 +6,7 @@ may be compressed. What trace-cmd.dat(5) says is the source; files of another by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -245,8 +245,12 @@ class DatRecording(PageRecording):
                 sites.update(np.unique(batch["call_site"]).tolist())
             yield batch
         if not self._named:
-            self.info.symbols = names_of(sites, self._dat.kallsyms)
+            self.name_sites(sites)
             self._named = True
+
+    def name_sites(self, sites: Iterable[int]) -> None:
+        """As the kallsyms that were recorded tell."""
+        self.info.symbols = names_of(set(sites), self._dat.kallsyms)
 
 
 __all__ = ["MAGIC", "DatRecording", "TraceDat"]
