@@ -279,7 +279,7 @@ async def arrive(app: Any, pilot: Any) -> None:
     """Wait until the replay is where it was sent."""
     for _ in range(500):
         await pilot.pause(0.01)
-        if not app._moving:
+        if app._aim is None:
             return
     raise AssertionError("the replay never arrived")
 
@@ -379,6 +379,21 @@ def test_a_trace_is_stepped_through_and_jumped_in(player: Player) -> None:
         assert f"speed {2 * player.speed():.3g}" in screen(app)
 
     play(player, act, paused=True)
+
+
+def test_a_key_is_not_lost_while_it_plays(player: Player) -> None:
+    async def act(app: Any, pilot: Any) -> None:
+        await pilot.pause(0.1)
+        app.go(player.duration / 3)
+        await pilot.press("end", "space")
+        await arrive(app, pilot)
+        assert player.at == player.duration
+        app.go(0.0)
+        await pilot.press("right", "right", "right")
+        await arrive(app, pilot)
+        assert player.at == pytest.approx(player.duration * 3 / 60, rel=0.01)
+
+    play(player, act, delay=0.01)
 
 
 def test_a_trace_plays_by_itself(player: Player) -> None:

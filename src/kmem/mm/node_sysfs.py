@@ -1,6 +1,6 @@
 """/sys/devices/system/node (drivers/base/node.c, 6.1, Debian's configuration).
 
-Not in the model, and so 0 as in /proc/meminfo: the page cache, swap, huge pages.
+Simplified: not in the model, and so 0 as in /proc/meminfo, are swap and huge pages.
 """
 
 from __future__ import annotations

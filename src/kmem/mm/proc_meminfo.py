@@ -1,8 +1,8 @@
 """/proc/meminfo (fs/proc/meminfo.c, mm/hugetlb.c, arch/x86/mm/pat/set_memory.c; 6.1, Debian's configuration).
 
-Not in the model, and so 0: buffers, swap, zswap, poisoned pages, huge pages. ``Percpu`` counts
-the pages of per-cpu chunks that have memory: the first chunk's as the kernel cuts it, of the rest of the unit those up
-to the last that is in use.
+Simplified: not in the model, and so 0, are buffers, swap, zswap, poisoned pages and huge pages. ``Percpu`` counts the
+pages of per-cpu chunks that have memory: the first chunk's as the kernel cuts it, of the rest of the unit those up to
+the last that is in use.
 """
 
 from __future__ import annotations

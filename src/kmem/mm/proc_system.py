@@ -1,9 +1,10 @@
 """/proc/version, cmdline, cpuinfo, uptime, loadavg, stat and swaps (fs/proc, arch/x86/kernel/cpu/proc.c; 6.1).
 
-Of time and tasks the model has when it is, which tasks there are and which numbers they got. CPU time is not accounted
-for: every CPU counts as idle since boot. The load averages, context switches, interrupts and softirqs are 0, and
-there is no swap. The wall clock starts at a fixed date. cpuinfo tells how many CPUs there are and where they are, in
-one package; not what they can do.
+Of time and tasks the model has when it is, which tasks there are and which numbers they got.
+
+Simplified: CPU time is not accounted for, every CPU counts as idle since boot; load averages, context switches,
+interrupts and softirqs are 0; there is no swap; the wall clock starts at a fixed date; cpuinfo tells how many CPUs
+there are and where, in one package, not what they can do.
 """
 
 from __future__ import annotations

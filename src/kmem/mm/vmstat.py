@@ -3,8 +3,8 @@
 The kernel adds up per-cpu differences now and then; the model counts at once, for the zone or node and for the whole
 machine, so every figure is current and no CPU ever holds a difference.
 
-What the model has no notion of stays 0, as on a kernel where it never happened: writeback, swap, huge pages,
-interleaving between nodes.
+Simplified: what the model has no notion of stays 0, as on a kernel where it never happened: writeback, swap, huge
+pages, interleaving between nodes.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ class TopApp(App[None]):
         self.moment = source.moment()
         if shown.base is None:
             shown.base = self.moment
-        self.typing = self._moving = False
+        self.typing = False
+        self._aim: float | None = None
         self.problem: KmemError | None = None
         self._filled: tuple[list[tuple[str, int]], list[list[str]]] = [], []
         self._ticked = time.monotonic()
@@ -103,13 +104,13 @@ class TopApp(App[None]):
     def tick(self) -> None:
         """Time has passed."""
         now = time.monotonic()
-        passed, self._ticked = now - self._ticked, now
-        if self.paused:
-            return
-        if self.player is not None and not self._moving and self.player.at < self.player.duration:
+        if self.player is None or self.paused or self.player.at >= self.player.duration:
+            self._ticked = now
+            if self.player is None and not self.paused:
+                self.look()
+        elif self._aim is None:
+            passed, self._ticked = now - self._ticked, now
             self.go(self.player.at + passed * self.speed)
-        elif self.player is None:
-            self.look()
 
     def look(self) -> None:
         """Take the moment that is, and show it; leave when there is none any more."""
@@ -126,9 +127,10 @@ class TopApp(App[None]):
         self.exit()
 
     def go(self, second: float) -> None:
-        """Move the replay, without holding up the keyboard."""
-        self._moving = True
-        self._go(second)
+        """Move the replay, without holding up the keyboard; while it moves, the last wish is kept."""
+        moving, self._aim = self._aim is not None, second
+        if not moving:
+            self._go(second)
 
     @work(thread=True, exclusive=False)
     def _go(self, second: float) -> None:
@@ -138,10 +140,13 @@ class TopApp(App[None]):
         except KmemError as error:
             self.call_from_thread(self.leave, error)
         else:
-            self.call_from_thread(self._arrived)
+            self.call_from_thread(self._arrived, second)
 
-    def _arrived(self) -> None:
-        self._moving = False
+    def _arrived(self, second: float) -> None:
+        if self._aim not in (None, second):
+            self._go(self._aim)
+        else:
+            self._aim = None
         self.look()
 
     # what keys do
@@ -178,14 +183,13 @@ class TopApp(App[None]):
         """A step of the trace, back or forth; it stands still there."""
         assert self.player is not None
         self.paused = True
-        if not self._moving:
-            self.go(self.player.at + steps * self.player.duration / STEPS)
+        at = self.player.at if self._aim is None else self._aim
+        self.go(min(max(at + steps * self.player.duration / STEPS, 0.0), self.player.duration))
 
     def action_jump(self, share: float) -> None:
         """To the beginning or the end."""
         assert self.player is not None
-        if not self._moving:
-            self.go(self.player.duration * share)
+        self.go(self.player.duration * share)
 
     def action_faster(self, factor: float) -> None:
         """Play faster or slower."""
