@@ -15,6 +15,7 @@ from kmem.errors import InternalError, KmemError
 COMMANDS = {
     "run": "load a kernel module, call its init and exit, say what it did with memory",
     "compare": "show what kmalloc, vmalloc and the others really do, side by side",
+    "quiz": "ask about kernel memory; the answers are what the simulated kernel does",
     "boot": "boot the simulated kernel and print files of its /proc",
     "shell": "open a Python prompt on the booted kernel, with its tables",
     "oops": "explain a kernel log: what broke, who is the victim, what to do next",
