@@ -16,7 +16,10 @@ from kmem.errors import UsageError
 from kmem.trace import settings
 
 if TYPE_CHECKING:
-    from kmem.trace.result import Options
+    from collections.abc import Callable
+
+    from kmem.report.trace_page import Watched
+    from kmem.trace.result import Options, Result
     from kmem.trace.schema import Recording
 
 
@@ -75,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--rows", type=options.count, default=15, metavar="N", help="rows of each table (default: 15)")
     result.add_argument("--save", metavar="FILE.kmem", help="also write the trace as a .kmem or .parquet file")
     options.add_proc_directory(result, " at the end, as the model has them,")
+    result.add_argument("--plot", metavar="FILE", help="also draw memory over time: FILE.svg, .pdf or .png")
     options.add_mount(result, " and play the trace, as it went, until Ctrl-C")
     result.add_argument(
         "--speed",
@@ -118,8 +122,15 @@ def main(words: list[str]) -> int:
         return play(recording, wanted, args.mount, args.speed or 1.0)
     if args.speed:
         raise UsageError("--speed is for --mount", remedy="Without it a replay is as fast as it can be.")
-    replayed = Replay(recording, wanted)
-    result = replayed.run()
+    if args.plot:
+        watched_type, draw = drawing(args.plot)
+        watched = watched_type(recording, wanted)
+        replayed: Replay = watched
+        result = watched.run()
+        draw(watched, result)
+    else:
+        replayed = Replay(recording, wanted)
+        result = replayed.run()
     if where:
         replayed.write_proc(where)
         print(options.proc_written(args.proc_dir), file=sys.stderr)
@@ -148,6 +159,13 @@ def play(recording: Recording, wanted: Options, where: str, speed: float) -> int
     finally:
         player.close()
     return 0
+def drawing(where: str) -> tuple[type[Watched], Callable[[Watched, Result], None]]:
+    """What replays for a plot, and what then draws it."""
+    from kmem.report import plot
+    from kmem.report.trace_page import Watched, series
+
+    file = plot.ready(where)
+    return Watched, lambda watched, result: plot.replay_plot(result, series(watched, result)["cache"], file)
 
 
 def save(recording: object, path: Path) -> None:

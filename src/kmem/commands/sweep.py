@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="FILE.parquet", help="keep outcomes there; what it has already is not done again"
     )
     result.add_argument("--dask", metavar="tcp://HOST:PORT", help="replay on the Dask cluster of this scheduler")
+    result.add_argument("--plot", metavar="FILE", help="also draw the outcomes: FILE.svg, .pdf or .png")
     result.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return result
 
@@ -37,6 +38,11 @@ def main(words: list[str]) -> int:
     args = parser().parse_args(words)
     if not args.set:
         raise UsageError("there is nothing to vary", remedy="Add --set slub_max_order=0,1,2,3.")
+    drawing = None
+    if args.plot:
+        from kmem.report import plot
+
+        drawing = plot.ready(args.plot)
     from kmem.trace import outcomes
     from kmem.trace import sweep as s
     from kmem.trace.open import open_trace
@@ -56,6 +62,8 @@ def main(words: list[str]) -> int:
             outcomes.save([*found, *(o for o in done if o.work not in {f.work for f in found})], kept)
 
     found = s.sweep(work, done, run, finished)
+    if drawing:
+        plot.sweep_plot(found, drawing)
     if args.json:
         print(json.dumps({"outcomes": [outcome.json() for outcome in found]}, indent=1))
         return 0

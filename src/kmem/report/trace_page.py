@@ -60,7 +60,7 @@ def trace_page(recording: Recording, options: Options, title: str) -> str:
         "findings": [],
         "log": [],
         "notes": notes,
-        "timeline": {"times": [sample.time for sample in result.samples], **_series(watched, result)},
+        "timeline": {"times": [sample.time for sample in result.samples], **series(watched, result)},
         "steps": _steps(recording),
         "events": info.events,
         "sites": [_site(info, row) for row in result.sites[1:] if row.allocs],
@@ -70,7 +70,8 @@ def trace_page(recording: Recording, options: Options, title: str) -> str:
     return page(f"kmem report {title}", data)
 
 
-def _series(watched: Watched, result: Result) -> dict[str, Any]:
+def series(watched: Watched, result: Result) -> dict[str, Any]:
+    """What lived at each sample: names with their bytes, by cache and by call site."""
     info = result.info
     caches = [cache.name for cache in result.caches]
     sites = [site_name(info, row.key) if number else "?" for number, row in enumerate(result.sites)]
