@@ -159,6 +159,8 @@ def play(recording: Recording, wanted: Options, where: str, speed: float) -> int
     finally:
         player.close()
     return 0
+
+
 def drawing(where: str) -> tuple[type[Watched], Callable[[Watched, Result], None]]:
     """What replays for a plot, and what then draws it."""
     from kmem.report import plot
