@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kmem.trace import replay_core as r
+from kmem.trace import replay_state as r
 from kmem.trace.open import open_trace
 from kmem.trace.replay import Replay
 from kmem.trace.result import Options

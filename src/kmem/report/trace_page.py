@@ -11,7 +11,7 @@ from kmem.report.page import page
 from kmem.report.replay import headline
 from kmem.report.scene import scene
 from kmem.report.timeline import EVENTS, GROUPS
-from kmem.trace import replay_core as r
+from kmem.trace import replay_state as r
 from kmem.trace.replay import Options, Replay
 from kmem.trace.result import Result, Sample, WhoResult
 from kmem.trace.schema import KINDS, Array, Columns, Info, Recording, site_name

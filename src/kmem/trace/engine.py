@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from threading import Lock
 from typing import Any
 
@@ -16,25 +17,26 @@ from kmem.trace.schema import Array
 from kmem.trace.table import GOLDEN
 
 READERS = ("kmem.trace.first", "kmem.trace.scan", "kmem.trace.scan_text", "kmem.trace.slices", "kmem.trace.tally")
-REPLAY = ("kmem.trace.replay_core",)
+REPLAY = ("kmem.trace.replay_before", "kmem.trace.replay_core")
 LINE = 64
 _ONE = Lock()
 """Held while a compiled replay runs: one machine at a time."""
 _NOWHERE: Array = np.zeros(8192, np.uint8)
 
 
+def _interpreted(models: tuple[str, ...], name: str) -> Any:
+    from kmem.lib.jit import ENTRIES
+
+    for model in models:
+        import_module(model)
+    return ENTRIES[name][0]
+
+
 @cache
 def reader(name: str) -> Callable[..., int]:
     """The entry *name* of the readers."""
     if INTERPRETED:
-        from kmem.lib.jit import ENTRIES
-        from kmem.trace import first, scan_text, slices, tally
-
-        assert first.FIRST_WORDS
-        assert slices.SLICES_WORDS
-        assert tally.TALLY_WORDS
-        assert scan_text.LONGEST_LINE
-        function: Any = ENTRIES[name][0]
+        function = _interpreted(READERS, name)
         return lambda *args: int(function(None, *args))
     from kmem.lib.build import loaded
 
@@ -46,11 +48,7 @@ def reader(name: str) -> Callable[..., int]:
 def model(name: str, mm: Any) -> Callable[..., int]:
     """The entry *name* of the replay, for the machine *mm*."""
     if INTERPRETED:
-        from kmem.lib.jit import ENTRIES
-        from kmem.trace import replay_core
-
-        assert replay_core.STATE_WORDS
-        function: Any = ENTRIES[name][0]
+        function = _interpreted(REPLAY, name)
         return lambda *args: int(function(mm.ram, *args))
     from kmem.lib.build import FAULTED, loaded
 

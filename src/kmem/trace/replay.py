@@ -14,7 +14,7 @@ from kmem.mm.config import LARGEST_RAM
 from kmem.mm.mm_types import kmem_cache
 from kmem.mm.vm_events import EV_SLAB_DISCARD, EV_SLAB_NEW
 from kmem.trace import first as f
-from kmem.trace import replay_core as r
+from kmem.trace import replay_state as r
 from kmem.trace.ahead import ahead
 from kmem.trace.before import First, Population, Slots, populate
 from kmem.trace.engine import Table, model

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kmem.trace import first as f
-from kmem.trace import replay_core as r
+from kmem.trace import replay_state as r
 from kmem.trace.before import Caches, guess
 from kmem.trace.engine import Table
 from kmem.trace.schema import NUMBER, Array, Recording, site_name
