@@ -56,7 +56,7 @@ kmem.frames = (() => {
     let text = `frame ${pfn} (${kmem.address(BigInt(pfn) * 4096n)}, direct map ${kmem.address(BigInt(kmem.direct()) + BigInt(pfn) * 4096n)}): ${NAMES[kind]}`;
     if (NAMES[kind] === "free") text += `, in a block of order ${what}`;
     else if (NAMES[kind] === "slab" && memory.caches[what]) text += ` of ${memory.caches[what].name}`;
-    text += `; frames ${start} to ${start + length - 1} are alike`;
+    if (length > 1) text += `; frames ${start} to ${start + length - 1} are alike`;
     return per > 1 ? `${text}. One square is ${per} frames.` : text;
   }
 

@@ -79,7 +79,11 @@ kmem.timeline = (() => {
     pen.fillStyle = colour;
     pen.fillRect(x, 0, 1, height - PLOT.bottom);
     pen.textAlign = "left";
-    pen.fillText(text, x + 3, low ? height - PLOT.bottom - 4 : 13);
+    const at = low ? height - PLOT.bottom - 4 : 13;
+    pen.fillStyle = kmem.colour("ground"); // what is drawn below would make the word illegible
+    pen.fillRect(x + 1, at - 11, pen.measureText(text).width + 4, 14);
+    pen.fillStyle = colour;
+    pen.fillText(text, x + 3, at);
   }
 
   function read(series, totals) {
