@@ -28,11 +28,12 @@ from kmem.kapi.cpumask import cpumask_of
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, RunOver, TaskDied
 from kmem.kapi.export import Data, private_data
-from kmem.kapi.history import History, Recorder
+from kmem.kapi.history import History
 from kmem.kapi.host import Call
 from kmem.kapi.insmod import LoadedModule, Modules
 from kmem.kapi.logbuf import LogBuf
 from kmem.kapi.process import Process, driver_fault
+from kmem.kapi.recorder import Recorder
 from kmem.kapi.site import CallSite, CrashSite
 from kmem.kapi.symbols import Symbols
 from kmem.kapi.tasks import Tasks

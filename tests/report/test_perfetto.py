@@ -17,6 +17,7 @@ from kmem.commands.main import main
 from kmem.report import proto
 from kmem.report.perfetto import Wanted, Written, export, told
 from kmem.trace.open import open_trace
+from kmem.trace.replay import replay
 from kmem.trace.schema import NUMBER, Columns, Info
 from tests.trace import made
 
@@ -231,6 +232,19 @@ def test_the_kernels_own_free_blocks_are_counters_at_both_ends(tmp_path: Path) -
         *((events[0].time, n) for n in (11, 22, 33)),
         *((events[-1].time, n) for n in (10, 22, 43)),
     ]
+
+
+def test_a_replay_adds_free_blocks_and_slabs_over_time(tmp_path: Path) -> None:
+    where = made.directory(tmp_path / "raw", made.workload(2000))
+    file = io.BytesIO()
+    export(open_trace(where), Wanted(model=True), file)
+    found = decode(file.getvalue())
+    samples = replay(open_trace(where)).samples
+    assert samples
+    slabs = [one for one in found.of(COUNTER) if found.name(one["track"]) == "pages of all slabs (model)"]
+    assert [(one["time"], one["value"]) for one in slabs] == [(x.time, x.slab_pages) for x in samples]
+    order3 = [one["value"] for one in found.of(COUNTER) if found.name(one["track"]) == "free blocks, order 3 (model)"]
+    assert order3 == [x.free[3] for x in samples]
 
 
 class Endless:

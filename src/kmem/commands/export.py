@@ -31,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--points", type=options.count, default=2000, metavar="N", help="tell counters so often (default: 2000)"
     )
+    result.add_argument(
+        "--replay", action="store_true", help="also replay it in the model: free blocks and slabs over time"
+    )
     return result
 
 
@@ -48,7 +51,7 @@ def main(words: list[str]) -> int:
     part = output.with_name(f"{output.name}.part")
     try:
         with open(part, "wb") as file:
-            wanted = perfetto.Wanted(args.begin, args.end, args.slices, args.points)
+            wanted = perfetto.Wanted(args.begin, args.end, args.slices, args.points, args.replay)
             written = perfetto.export(recording, wanted, file)
         os.replace(part, output)
     except OSError as error:

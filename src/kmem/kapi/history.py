@@ -1,16 +1,16 @@
 """The history of an address: every allocation that it lay in, every free, in order, and what it is now.
 
-A *step* is an event in which names are words. Steps come from a machine that keeps them (`Recorder`) or from a trace
-(`kmem.trace.history`); `History.of` picks those of one address and puts them together to lives.
+A *step* is an event in which names are words. Steps come from a machine that keeps them (`kmem.kapi.recorder`) or from
+a trace (`kmem.trace.history`); `History.of` picks those of one address and puts them together to lives.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from kmem.abi.address import (
     DIRECT_MAP_SIZE,
@@ -24,22 +24,13 @@ from kmem.abi.address import (
     VMALLOC_START,
     VMEMMAP_START,
 )
-from kmem.abi.flags import flag_names, format_flags
 from kmem.errors import InputError, UsageError
-from kmem.lib.cstruct import u64
-from kmem.mm.mm_types import kmem_cache
-from kmem.mm.proc_maps import comm
-from kmem.mm.proc_system import tasks
-from kmem.mm.stream import Event
 from kmem.sanitizers.kmemleak import ALLOCATES, FREES
 
-if TYPE_CHECKING:
-    from kmem.kernel import Kernel
-
-_SPACE = {name: number for number, pair in enumerate(ALLOCATES.items()) for name in pair}
-_SPACE["kmem_cache_alloc"] = _SPACE["kmem_cache_free"] = _SPACE["kmalloc"]
-PAGES = _SPACE["mm_page_alloc"]
-CACHES = _SPACE["kmem_cache_create"]
+SPACE = {name: number for number, pair in enumerate(ALLOCATES.items()) for name in pair}
+SPACE["kmem_cache_alloc"] = SPACE["kmem_cache_free"] = SPACE["kmalloc"]
+PAGES = SPACE["mm_page_alloc"]
+CACHES = SPACE["kmem_cache_create"]
 OUTSIDE = "no module's code"
 """The call site of what Python, or the machine itself, called for."""
 NOTHING = (0, 16, (1 << 64) - 1)
@@ -113,7 +104,7 @@ class History:
         """Put the *steps*, in order of time, together."""
         found = cls(address, **more)
         for step in steps:
-            space = _SPACE.get(step.kind)
+            space = SPACE.get(step.kind)
             if space is not None and space != CACHES and step.start not in NOTHING:
                 (found._freed if step.frees else found._allocated)(space, step)
         return found
@@ -152,7 +143,7 @@ class History:
         live = self.live
         objects = [life for life in self.lives if not _is_pages(life)]
         last = objects[-1].ended if objects else None
-        if live and not (_SPACE[live.kind] == PAGES and last):
+        if live and not (SPACE[live.kind] == PAGES and last):
             return f"in use: {_told(live, self.address)}, since event {live.number}"
         if last is None:
             last = self.lives[-1].ended if self.lives else None
@@ -217,7 +208,7 @@ class History:
 
 def _is_pages(life: Life) -> bool:
     step = life.begun or life.ended
-    return step is not None and _SPACE[step.kind] == PAGES
+    return step is not None and SPACE[step.kind] == PAGES
 
 
 def _reuses(before: Life, life: Life) -> bool:
@@ -226,7 +217,7 @@ def _reuses(before: Life, life: Life) -> bool:
 
 def _told(step: Step, address: int) -> str:
     """What an allocation gave, and where in it the address lies."""
-    if _SPACE[step.kind] == PAGES:
+    if SPACE[step.kind] == PAGES:
         return f"{step.what}, frames {frame(step.start):#x} to {frame(step.start + step.size - 1):#x}"
     asked = f"{step.requested} of {step.size}" if step.requested and step.requested != step.size else f"{step.size}"
     inside = address - step.start
@@ -286,116 +277,3 @@ def dump(address: int, memory: bytes) -> list[str]:
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
         lines.append(f"{address + at:016x}  {part.hex(' ', 1):47}  {text}")
     return lines
-
-
-class Words:
-    """Names of caches, call sites and tasks of a machine. Ask when an event is fresh: a module may go, and its names
-    with it.
-    """
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._caches: dict[int, str] = {}
-        self._sites: dict[int, tuple[str, Any]] = {}
-        self.tasks: dict[int, str] = {}
-
-    def cache(self, event: Event) -> str:
-        """The name of the event's cache, nothing if it has none."""
-        if not event.cache:
-            return ""
-        name = self._caches.get(event.cache)
-        if name is None and event.kind != "kmem_cache_destroy":
-            view = self._kernel.mm.view
-            name = self._caches[event.cache] = view.string(int(view.ptr(kmem_cache, event.cache).name))
-        if event.kind == "kmem_cache_destroy":
-            self._caches.pop(event.cache, None)
-        return name or "?"
-
-    def note(self, event: Event) -> None:
-        """Remember who called."""
-        if event.call_site not in self._sites and event.call_site:
-            kernel = self._kernel
-            at = kernel.site.call_site(event.call_site) if kernel.loader.is_code(event.call_site) else None
-            self._sites[event.call_site] = kernel.kallsyms.sprint(event.call_site), at
-        if event.task not in self.tasks:
-            mm = self._kernel.mm
-            self.tasks |= {int(task.pid): comm(mm.view, u64(task._addr)).strip() for task in tasks(mm)}
-            self.tasks.setdefault(event.task, f"task {event.task}")
-
-    def site(self, address: int) -> str:
-        """``name+0x1c/0x40 [module] (drv.c:41)``; nothing for 0."""
-        if not address:
-            return ""
-        symbol, at = self._sites.get(address) or (self._kernel.kallsyms.sprint(address), None)
-        if symbol.startswith("0x"):
-            return f"the kernel ({symbol})"
-        file, line = at.source() if at else ("", 0)
-        return f"{symbol} ({file}:{line})" if file else symbol
-
-    def sites(self) -> Mapping[int, str]:
-        """Every call site that was noted."""
-        return {address: self.site(address) for address in sorted(self._sites)}
-
-
-class Recorder:
-    """Keeps every event of a machine from now on, for `Kernel.x`."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel, self._words = kernel, Words(kernel)
-        self._events: list[tuple[Event, str]] = []
-        self._names = flag_names("gfp", kernel.release.name)
-
-    def __call__(self, event: Event) -> None:
-        """Take note of one event."""
-        self._words.note(event)
-        self._events.append((event, self._words.cache(event)))
-
-    def mark(self) -> int:
-        """How many events there are, for :meth:`rewind`."""
-        return len(self._events)
-
-    def rewind(self, mark: int) -> None:
-        """Memory is as it was at *mark*: forget what came then."""
-        del self._events[mark:]
-
-    def history(self, address: int) -> History:
-        """What happened at *address*. UnknownAddress if nothing did."""
-        steps = (self._step(number, event, cache) for number, (event, cache) in enumerate(self._events, 1))
-        until = f"after {len(self._events)} events"
-        found = History.of(address, steps, source="this machine", until=until, region=region(address))
-        if not found.lives:
-            raise UnknownAddress(
-                f"{address:#x}: nothing was allocated or freed there ({region(address)})",
-                remedy="k.live and k.areas list what there is; only events since the boot are known.",
-            )
-        return found
-
-    def live(self) -> list[Step]:
-        """What was allocated and lives, the oldest first."""
-        now: dict[tuple[int, int], int] = {}
-        for number, (event, _) in enumerate(self._events):
-            key = _SPACE[event.kind], event.ptr
-            if event.kind in FREES:
-                now.pop(key, None)
-            elif event.ptr not in NOTHING and key[0] != CACHES:
-                now.pop(key, None)
-                now[key] = number
-        return [self._step(number + 1, *self._events[number]) for number in now.values()]
-
-    def _step(self, number: int, event: Event, cache: str) -> Step:
-        pages = event.kind.startswith("mm_page")
-        size = PAGE_SIZE << event.order if pages else event.allocated or event.requested
-        what = cache or (f"pages of order {event.order}" if pages else event.kind.split("_")[0])
-        return Step(
-            number,
-            event.time,
-            event.kind,
-            event.cpu,
-            f"{self._words.tasks.get(event.task, 'task')} ({event.task})",
-            self._words.site(event.call_site) or OUTSIDE,
-            PAGE_OFFSET + (event.ptr << 12) if pages else event.ptr,
-            size,
-            event.requested,
-            format_flags(event.gfp, self._names) if event.gfp else "",
-            what,
-        )

@@ -1,40 +1,27 @@
 """A trace in Perfetto's format: live memory as counters, each allocation as a slice of its call site, tasks by name.
 
 The file is written while the trace is read; what is kept meanwhile are the allocations that live and the names. What
-is said once (tracks, interned texts) is made here, before the packets that need it; those of events are made by
-`kmem.trace.slices`. Field numbers are those of protos/perfetto/trace of Perfetto.
+is said once (tracks, texts) is made by `kmem.report.perfetto_tracks` and stands before the packets that need it; those
+of events are made by `kmem.trace.slices`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 
-from kmem.abi.flags import format_flags
-from kmem.mm.events import IOUNMAP, KMALLOC, KMEM_CACHE_ALLOC, MM_PAGE_ALLOC, VMALLOC
-from kmem.report.proto import message
+from kmem.mm.events import IOUNMAP, KMALLOC, MM_PAGE_ALLOC
+from kmem.report.perfetto_tracks import Numbers, Tracks, group_keys
 from kmem.report.replay import headline
 from kmem.trace import slices as s
 from kmem.trace.engine import Table, reader
-from kmem.trace.schema import KINDS, Array, Columns, Info, Recording, gfp_names, site_name
-from kmem.trace.state import parse_buddyinfo
+from kmem.trace.replay import replay
+from kmem.trace.schema import Array, Columns, Info, Recording
 
 SLICES, POINTS = 500_000, 2_000
 """How many slices are written, and how often counters are told, if nothing else is asked for."""
-# Perfetto's field numbers.
-PACKET = 1
-TIMESTAMP, SEQUENCE_ID, TRACK_EVENT, INTERNED, SEQUENCE_FLAGS, DESCRIPTOR = 8, 10, 11, 12, 13, 60
-UUID, NAME, THREAD, PARENT, COUNTER, ORDERING, RANK, DESCRIPTION = 1, 2, 4, 5, 8, 11, 12, 14
-EVENT_NAMES, ARGUMENT_NAMES, TEXTS = 2, 3, 29
-CLEARED, NEEDED = 1, 2
-UNIT, UNIT_NAME, COUNT, BYTES_UNIT = 3, 6, 2, 3
-EXPLICIT = 3
-ARGUMENTS = ("address", "requested", "allocated", "gfp", "cpu", "task", "call", "order", "pfn")
-LARGEST_CLASS = 8192
-_BY_CACHE, _BY_SIZE, _BY_ORDER, _BY_KIND, _WHOLE_PAGES = range(1, 6)
 
 
 @dataclass(frozen=True)
@@ -45,6 +32,8 @@ class Wanted:
     end: int = 0
     slices: int = SLICES
     points: int = POINTS
+    model: bool = False
+    """Also replay it in the model, for free blocks and slabs over time."""
 
 
 @dataclass
@@ -66,30 +55,6 @@ class Written:
     size: int = 0
 
 
-class Numbers:
-    """Numbers for keys, in the order in which they are first seen, beginning with *first*; told of each new one."""
-
-    def __init__(self, new: Callable[[int, int], None], first: int = 0) -> None:
-        self._new, self._first = new, first
-        self._number: dict[int, int] = {}
-
-    def of(self, keys: Array) -> Array:
-        """The number of each key."""
-        values, places = np.unique(keys, return_inverse=True)
-        found = np.zeros(len(values), np.uint32)
-        for at, value in enumerate(values.tolist()):
-            number = self._number.get(value)
-            if number is None:
-                number = self._number[value] = self._first + len(self._number)
-                self._new(number, value)
-            found[at] = number
-        numbers: Array = found[places]
-        return numbers
-
-    def __len__(self) -> int:
-        return len(self._number)
-
-
 class Exporter:
     """One trace on its way into one file."""
 
@@ -97,12 +62,9 @@ class Exporter:
         self._recording, self._wanted, self._file = recording, wanted, file
         self._info = recording.info
         self.written = Written()
-        self._gfp = gfp_names(self._info)
-        self._groups = Numbers(self._group, s.FIRST_GROUP)
-        self._sites, self._tasks, self._gfps = Numbers(self._site), Numbers(self._task), Numbers(self._flags)
-        self._site_names: list[str] = []
-        self._once: list[bytes] = []
-        self._first_packet = True
+        self._tracks = t = Tracks(self._info)
+        self._groups = Numbers(t.group, s.FIRST_GROUP)
+        self._sites, self._tasks, self._gfps = Numbers(t.site), Numbers(t.task), Numbers(t.flags)
         self._live = Table(s.LIVE_WIDTH, 1 << 14)
         self._lanes: Array = np.zeros((64, s.LANE_WORDS), np.int64)
         self._crowded: set[int] = set()
@@ -119,7 +81,11 @@ class Exporter:
         told.one_of = max(1, -(-allocations // wanted.slices)) if wanted.slices else allocations + 1
         state[s.S_ONE_OF], state[s.S_EVERY] = told.one_of, max(1, -(-events // wanted.points))
         state[s.S_FROM], state[s.S_TO] = self._window(begin)
-        self._frame(begin, end)
+        self._tracks.frame(begin, end)
+        if wanted.model:
+            since, until = self._window(begin)
+            samples = replay(self._recording).samples
+            self._tracks.model([one for one in samples if since <= one.time and (until < 0 or one.time <= until)])
         last = begin
         for batch in self._recording.batches():
             if batch.n:
@@ -152,102 +118,24 @@ class Exporter:
             allocations += int(np.count_nonzero(inside & _allocates(batch)))
         return events, allocations, begin, end
 
-    # what is said once
-
-    def _packet(self, *fields: tuple[int, int | str | bytes]) -> None:
-        self._once.append(message((PACKET, message(*fields))))
-        self.written.packets += 1
-
-    def _track(self, uuid: int, *fields: tuple[int, int | str | bytes]) -> None:
-        self._packet((SEQUENCE_ID, s.SEQUENCE), (DESCRIPTOR, message((UUID, uuid), *fields)))
-        self.written.tracks += 1
-
-    def _intern(self, field: int, iid: int, text: str) -> None:
-        flags = NEEDED | (CLEARED if self._first_packet else 0)
-        self._first_packet = False
-        entry = message((field, message((1, iid), (2, text))))
-        self._packet((SEQUENCE_ID, s.SEQUENCE), (SEQUENCE_FLAGS, flags), (INTERNED, entry))
-
-    def _counter(self, uuid: int, name: str, parent: int, unit: str = "", rank: int = 0) -> None:
-        what = message((UNIT, COUNT), (UNIT_NAME, unit)) if unit else message((UNIT, BYTES_UNIT))
-        self._track(uuid, (NAME, name), (PARENT, parent), (COUNTER, what), (RANK, rank))
-
-    def _frame(self, begin: int, end: int) -> None:
-        """The tracks that every file has, and free memory as the recorded kernel said it."""
-        self._track(s.ROOT, (NAME, f"kernel memory: {self._info.source}"), (ORDERING, EXPLICIT))
-        for rank, (uuid, name) in enumerate(((s.SLAB, "objects"), (s.BUDDY, "pages"), (s.SITES, "call sites"))):
-            self._track(uuid, (NAME, name), (PARENT, s.ROOT), (RANK, rank))
-        self._counter(s.COUNTER_TRACK + s.OBJECTS, "all objects: live bytes", s.SLAB, rank=-1)
-        self._counter(s.COUNTER_TRACK + s.PAGES, "all pages: allocated since the beginning", s.BUDDY, "pages", -1)
-        for number, argument in enumerate(ARGUMENTS):
-            self._intern(ARGUMENT_NAMES, number + 1, argument)
-        for number, kind in enumerate(KINDS):
-            self._intern(TEXTS, 1 + s.T_CLASSES * number + s.T_KIND, kind)
-        known: set[int] = set()
-        for time, files in ((begin, self._info.before), (end, self._info.after)):
-            zones = parse_buddyinfo(files.get("buddyinfo", "")).values()
-            for order, blocks in enumerate(map(sum, zip(*zones, strict=False))):
-                if order not in known:
-                    known.add(order)
-                    self._counter(s.SNAPSHOT + order, f"free blocks, order {order} (buddyinfo)", s.BUDDY, "blocks")
-                event = message((9, s.COUNTER), (11, s.SNAPSHOT + order), (30, blocks))
-                self._packet((TIMESTAMP, time), (SEQUENCE_ID, s.SEQUENCE), (TRACK_EVENT, event))
-
-    def _group(self, number: int, key: int) -> None:
-        """A new group: its counter, and the name of its slices."""
-        by, value = key >> 48, key & (1 << 48) - 1
-        if by == _BY_CACHE:
-            name = self._info.strings[value] if value < len(self._info.strings) else "?"
-        elif by == _BY_SIZE:
-            name = f"kmalloc-{value if value < 1024 else f'{value >> 10}k'}"
-        elif by == _WHOLE_PAGES:
-            name = "kmalloc, whole pages"
-        elif by == _BY_ORDER:
-            name = f"pages, order {value}"
-        else:
-            name = "objects of unnamed caches" if value == KMEM_CACHE_ALLOC else KINDS[value].split("_")[0]
-        if by == _BY_ORDER:
-            self._counter(s.COUNTER_TRACK + number, f"order {value}: pages allocated", s.BUDDY, "pages", value)
-        else:
-            self._counter(s.COUNTER_TRACK + number, f"{name}: live bytes", s.SLAB)
-        self._intern(EVENT_NAMES, number, name)
-
-    def _site(self, number: int, key: int) -> None:
-        self._site_names.append(site_name(self._info, key) if key else "no call site")
-
-    def _task(self, number: int, key: int) -> None:
-        name = self._info.tasks.get(key, f"task {key}")
-        self._intern(TEXTS, 1 + s.T_CLASSES * number + s.T_TASK, f"{name} ({key})")
-        thread = message((1, key), (2, key), (5, name))
-        self._track(s.TASK_TRACK + number, (THREAD, thread))
-        for at, what in enumerate(("objects", "pages")):
-            uuid = s.TASK_COUNTER + 2 * number + at
-            self._counter(uuid, f"{what}: live bytes", s.TASK_TRACK + number)
-
-    def _flags(self, number: int, key: int) -> None:
-        text = format_flags(key, self._gfp)
-        self._intern(TEXTS, 1 + s.T_CLASSES * number + s.T_GFP, f"{key:#x} {text}".strip())
-
     def _new_lanes(self) -> None:
         """The tracks of lanes that were used for the first time: those of one call site are drawn as one."""
         highest = self._lanes[: len(self._sites), s.HIGHEST]
         for site in np.flatnonzero(highest > self._lanes_told[: len(highest)]).tolist():
             for lane in range(int(self._lanes_told[site]), int(highest[site])):
-                uuid = s.LANE_TRACK + s.TRACKS * site + lane
-                self._track(uuid, (NAME, self._site_names[site]), (PARENT, s.SITES))
+                self._tracks.lane(site, lane)
             self._lanes_told[site] = highest[site]
         for site in np.flatnonzero(self._lanes[: len(self._sites), s.CROWDED]).tolist():
             if site not in self._crowded:
                 self._crowded.add(site)
-                uuid, name = s.LANE_TRACK + s.TRACKS * site + s.LANES, f"{self._site_names[site]}: lives not drawn"
-                self._track(uuid, (NAME, name), (PARENT, s.SITES))
+                self._tracks.moments(site)
 
     # what happens
 
     def _batch(self, batch: Columns) -> None:
         made = _allocates(batch)
         numbers = []
-        keys = (_group_keys(batch), batch["call_site"], batch["task"], batch["gfp"])
+        keys = (group_keys(batch), batch["call_site"], batch["task"], batch["gfp"])
         for of, key in zip((self._groups, self._sites, self._tasks, self._gfps), keys, strict=True):
             array: Array = np.zeros(batch.n, np.uint32)
             array[made] = of.of(key[made])
@@ -284,8 +172,7 @@ class Exporter:
         self._state[s.S_OUT] = self._out.ctypes.data
 
     def _flush(self, end: int) -> None:
-        once = b"".join(self._once)
-        self._once.clear()
+        once = self._tracks.take()
         made = self._out[: end - self._out.ctypes.data]
         self._file.write(once)
         self._file.write(made.data)
@@ -296,7 +183,7 @@ class Exporter:
         told.events, told.allocations = state[s.S_EVENTS], state[s.S_ALLOCS]
         told.slices, told.left_out, told.crowded = state[s.S_SLICES], state[s.S_LEFT_OUT], state[s.S_CROWDED]
         told.reused, told.unknown, told.other = state[s.S_REUSED], state[s.S_UNKNOWN], state[s.S_OTHER]
-        told.packets += state[s.S_PACKETS]
+        told.packets, told.tracks = self._tracks.packets + state[s.S_PACKETS], self._tracks.tracks
         told.unfinished = sum(int(busy).bit_count() for busy in self._lanes[:, s.BUSY].view(np.uint64).tolist())
         return told
 
@@ -338,28 +225,6 @@ def _allocates(batch: Columns) -> Array:
     none = (ptr == np.uint64((1 << 64) - 1)) | ((ptr <= np.uint64(16)) & (kind < MM_PAGE_ALLOC))
     found: Array = (kind <= IOUNMAP) & (kind & 1 == KMALLOC) & ~none
     return found
-
-
-def _group_keys(batch: Columns) -> Array:
-    """By what the counters and the slices of each event go: cache, size, order or kind."""
-    kind, cache, size = batch["kind"], batch["cache"].astype(np.uint64), batch["allocated"]
-    by = np.select(
-        [
-            (kind < MM_PAGE_ALLOC) & (cache != 0),
-            (kind == KMALLOC) & (size <= LARGEST_CLASS),
-            kind == KMALLOC,
-            (kind >= MM_PAGE_ALLOC) & (kind < VMALLOC),
-        ],
-        [_BY_CACHE, _BY_SIZE, _WHOLE_PAGES, _BY_ORDER],
-        _BY_KIND,
-    ).astype(np.uint64)
-    value = np.select(
-        [by == _BY_CACHE, by == _BY_SIZE, by == _WHOLE_PAGES, by == _BY_ORDER],
-        [cache, size, np.uint64(0), batch["order"].astype(np.uint64)],
-        kind.astype(np.uint64),
-    )
-    keys: Array = by << np.uint64(48) | value & np.uint64((1 << 48) - 1)
-    return keys
 
 
 def _longer(array: Array, n: int) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kmem.kapi.history import Words
+from kmem.kapi.recorder import Words
 from kmem.kernel import Kernel
 from kmem.mm.stream import Event
 from kmem.trace.schema import HARDIRQ, NUMBER, SOFTIRQ, Columns, Info

@@ -37,7 +37,7 @@ OBJECTS, PAGES, FIRST_GROUP = 0, 1, 2
 VALUE, TOLD = 0, 1
 COUNTER_WORDS = 2
 
-ROOT, BUDDY, SLAB, SITES, SNAPSHOT = 1, 2, 3, 4, 16
+ROOT, BUDDY, SLAB, SITES, SNAPSHOT, MODEL, MODEL_SLABS = 1, 2, 3, 4, 16, 48, 80
 COUNTER_TRACK, TASK_TRACK, TASK_COUNTER, LANE_TRACK = 1 << 12, 1 << 28, 1 << 29, 1 << 32
 """Where the numbers of tracks begin. A task has two counters: bytes of objects, and bytes of pages."""
 SEQUENCE = 1
