@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -19,6 +20,7 @@ from kmem.errors import UsageError
 from kmem.kernel import Kernel
 from kmem.mm import proc_mount
 from kmem.mm.proc import NAMES
+from kmem.mm.proc_tree import Tree
 from tests.conftest import ROOT
 from tests.proc.reading import beside
 from tests.proc.test_node_exporter import EXPORTER, exporter, scrape
@@ -50,9 +52,11 @@ def kernel() -> Iterator[Kernel]:
 @mounted_only
 def test_every_file_has_the_text_of_the_kernel(kernel: Kernel, tmp_path: Path) -> None:
     tree = kernel.proc_tree()
+    copy = tmp_path / "copy"
     with kernel.mount(tmp_path / "proc") as mount:
-        seen = {str(path.relative_to(mount.path)): path.read_text() for path in mount.path.rglob("*") if path.is_file()}
-        links = {str(path.relative_to(mount.path)) for path in mount.path.rglob("*") if path.is_symlink()}
+        subprocess.run(["cp", "-a", mount.path, copy], check=True)
+        seen = {str(path.relative_to(copy)): path.read_text() for path in copy.rglob("*") if path.is_file()}
+        links = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_symlink()}
         assert set(NAMES) < set(seen)
         assert {name for name in seen if name in tree.files} == set(tree.files)
         assert links == set(tree.links)
@@ -173,6 +177,58 @@ def mounted(process: subprocess.Popen[str], path: Path) -> None:
         time.sleep(0.02)
     assert process.stderr
     assert process.stderr.readline() == f"kmem: {path} is the machine's /proc, and {path}/sys its /sys, until Ctrl-C\n"
+
+
+def long_reading(kernel: Kernel) -> str:
+    """How many numbers of free pages are seen in a time that is longer than the interpreter lets one thread run."""
+    seen = set()
+    until = time.perf_counter() + 0.03
+    while time.perf_counter() < until:
+        seen.add(sum(int(z.vm_stat[0]) for z in kernel.mm.view.zones()))
+    return f"{len(seen)}\n"
+
+
+def use(kernel: Kernel, reader: subprocess.Popen[str]) -> int:
+    """Allocate and free until the reader has ended; how often."""
+    held: list[int] = []
+    work, random = 0, Random(0)
+    while reader.poll() is None:
+        for _ in range(50):
+            if len(held) > 12 or (held and random.random() < 0.5):
+                kernel.free_pages(held.pop(), 9)
+            else:
+                held.append(kernel.alloc_pages(kmem.GFP_KERNEL, 9))
+            work += 1
+    return work
+
+
+@mounted_only
+def test_the_machine_stands_still_while_a_file_is_made(kernel: Kernel, tmp_path: Path) -> None:
+    tree = Tree({"moments": lambda: long_reading(kernel)})
+    with proc_mount.Mount(lambda: tree, tmp_path):
+        words = ["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do cat moments; done"]
+        reader = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        work = use(kernel, reader)
+        assert reader.stdout
+        assert reader.stdout.read() == "1\n" * 8
+    assert work > 100
+
+
+@mounted_only
+def test_without_that_files_have_several_moments(kernel: Kernel, tmp_path: Path) -> None:
+    tree = Tree({"moments": lambda: long_reading(kernel)})
+    with proc_mount.Mount(lambda: tree, tmp_path, rest=lambda read: read()):
+        words = ["sh", "-c", "for i in $(seq 100); do read n < moments; [ $n -gt 1 ] && exit 7; done"]
+        reader = subprocess.Popen(words, cwd=tmp_path)
+        use(kernel, reader)
+        assert reader.returncode == 7
+
+
+@mounted_only
+def test_a_main_thread_that_waits_is_no_hindrance(kernel: Kernel, tmp_path: Path) -> None:
+    tree = Tree({"moments": lambda: long_reading(kernel)})
+    with proc_mount.Mount(lambda: tree, tmp_path) as mount:
+        assert (mount.path / "moments").read_text() == "1\n"
 
 
 @mounted_only

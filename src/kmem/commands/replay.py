@@ -155,7 +155,9 @@ def play(recording: Recording, wanted: Options, where: str, speed: float) -> int
     player = Player(recording, wanted, where)
     try:
         begun = monotonic()
-        options.stay(partial(Mount, player.tree, where), lambda: player.seek((monotonic() - begun) * speed))
+        options.stay(
+            partial(Mount, player.tree, where, player.at_rest), lambda: player.seek((monotonic() - begun) * speed)
+        )
     finally:
         player.close()
     return 0

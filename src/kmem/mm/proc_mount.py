@@ -1,11 +1,14 @@
 """/proc of a machine as a file system: a tree (`kmem.mm.proc_tree`) mounted by FUSE, read as it is at that moment.
 
-A thread serves the requests. The model's compiled code runs with the interpreter's lock held, so that a file never has
-the middle of an allocation in it. What is opened keeps the text that it had then, as with the kernel's seq_file.
+A thread serves the requests. While it makes a file, the main thread, which uses the machine, stands still between two
+of its operations, so that no file has two moments in it. What is opened keeps the text that it had then, as with the
+kernel's seq_file.
 """
 
 from __future__ import annotations
 
+import _thread
+import ctypes
 import errno
 import os
 import shutil
@@ -16,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from kmem.errors import UsageError
 from kmem.mm.proc_tree import Tree
@@ -24,6 +27,15 @@ from kmem.mm.proc_tree import Tree
 FRESH = 0.1
 """Seconds for which it is known which files there are."""
 PATIENCE = 10.0
+AWAY = 0.003
+"""Seconds after which a main thread that has not stopped is taken to be in a system call."""
+T = TypeVar("T")
+
+
+class Rest(Protocol):
+    """Calls a function while the machine stands still; returns what it returns."""
+
+    def __call__(self, read: Callable[[], T]) -> T: ...
 
 
 def _fuse() -> Any:
@@ -37,13 +49,78 @@ def _fuse() -> Any:
     return mfusepy
 
 
+class _Stop:
+    """One request to the main thread: it stands, it may go on, it has gone on."""
+
+    def __init__(self) -> None:
+        self.stands, self.go, self.gone = threading.Event(), threading.Event(), threading.Event()
+
+
+class Standstill:
+    """Makes the main thread stand still between two bytecodes while another thread reads what it changes.
+
+    The interpreter runs a pending call in the main thread at the next bytecode boundary; ours waits there. A main
+    thread that is in a system call, perhaps reading the very file, cannot stop and changes nothing; should it come back
+    while something is read, it stops then, and the reading is done again.
+    """
+
+    def __init__(self) -> None:
+        self._stop: _Stop | None = None
+        self._interrupted = False
+        self._call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(self._stand)
+
+    def _stand(self, _: int) -> int:
+        """In the main thread. An exception could not leave this call: Ctrl-C is given back by the other thread."""
+        try:
+            stop = self._stop
+            assert stop is not None
+            stop.stands.set()
+            while not stop.go.is_set():
+                try:
+                    stop.go.wait()
+                except KeyboardInterrupt:
+                    self._interrupted = True
+            stop.gone.set()
+        except KeyboardInterrupt:
+            self._interrupted = True
+        return 0
+
+    def while_reading(self, read: Callable[[], T]) -> T:
+        """What *read* returns. Not to be called in the main thread, nor by two threads at once."""
+        stop, stood = self._stop, False
+        if stop is not None and not stop.stands.is_set():  # it has been in a system call since the last time
+            stop.go = threading.Event()
+        else:
+            stop = self._stop = _Stop()
+            if ctypes.pythonapi.Py_AddPendingCall(self._call, None):
+                raise RuntimeError("too many pending calls")
+            stood = stop.stands.wait(AWAY)
+        try:
+            try:
+                found = read()
+            except Exception:
+                if stood or not stop.stands.is_set():
+                    raise
+            else:
+                if stood or not stop.stands.is_set():
+                    return found
+            return read()
+        finally:
+            stop.go.set()
+            if stop.stands.is_set():
+                stop.gone.wait(1)
+            if self._interrupted:
+                self._interrupted = False
+                _thread.interrupt_main()
+
+
 class _Files:
     """What the file system answers (the methods are FUSE's)."""
 
     use_ns = True
 
-    def __init__(self, tree: Callable[[], Tree], failure: Callable[[int], Exception]) -> None:
-        self._make, self._failure = tree, failure
+    def __init__(self, tree: Callable[[], Tree], failure: Callable[[int], Exception], rest: Rest) -> None:
+        self._make, self._failure, self._rest = tree, failure, rest
         self._tree, self._folders, self._until = Tree(), dict[str, set[str]](), 0.0
         self._open: dict[int, bytes] = {}
         self._number = 0
@@ -57,7 +134,7 @@ class _Files:
     def _look(self, path: str) -> str:
         """Find out which files there are; *path* as the tree has it."""
         if time.monotonic() >= self._until:
-            self._tree, self._folders = self._make(), {"": set()}
+            self._tree, self._folders = self._rest(self._make), {"": set()}
             for name in (*self._tree.files, *self._tree.links):
                 while name:
                     folder, _, last = name.rpartition("/")
@@ -96,7 +173,7 @@ class _Files:
         if info.flags & os.O_ACCMODE != os.O_RDONLY:
             raise self._failure(errno.EACCES)
         try:
-            text = give()
+            text = self._rest(give)
         except Exception:
             self._until = 0.0  # a cache or a process that is gone since
             raise self._failure(errno.EIO) from None
@@ -116,14 +193,17 @@ class _Files:
 
 
 class Mount:
-    """A tree at a directory until `close`. UsageError if it cannot be mounted there."""
+    """A tree at a directory until `close`. UsageError if it cannot be mounted there.
 
-    def __init__(self, tree: Callable[[], Tree], where: str | Path) -> None:
+    *rest* calls what reads the machine while nobody changes it; by default it is the main thread that does.
+    """
+
+    def __init__(self, tree: Callable[[], Tree], where: str | Path, rest: Rest | None = None) -> None:
         self._fuse = _fuse()
         self.path = Path(where).absolute()
         self._ended = ""
         self._prepare(where)
-        self._files = _Files(tree, self._fuse.FuseOSError)
+        self._files = _Files(tree, self._fuse.FuseOSError, rest or Standstill().while_reading)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         try:

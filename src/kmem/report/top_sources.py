@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -217,18 +216,13 @@ class Player:
             return self._moment
 
     def tree(self) -> Tree:
-        """The model's /proc. Each file is made between two events of the trace."""
-        found = self._at_rest(self._tree)
-        found.files = {name: partial(self._at_rest, give) for name, give in found.files.items()}
-        return found
-
-    def _tree(self) -> Tree:
+        """The model's /proc; its files are to be read `at_rest`."""
         kernel = self._replay.kernel
         kernel.clock.set(self.now)
         return kernel.proc_tree()
 
-    def _at_rest(self, read: Callable[[], T]) -> T:
-        """Read the model while the replay waits."""
+    def at_rest(self, read: Callable[[], T]) -> T:
+        """Read the model between two events of the trace."""
         with self._changed:
             while not self._still and not self._over:
                 self._changed.wait()
