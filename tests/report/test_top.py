@@ -178,6 +178,21 @@ def test_a_moment_is_the_same_however_it_was_reached(trace: Path, player: Player
     assert sum(s.allocs or 0 for s in first.sites) == passed
 
 
+def test_a_trace_of_one_event_has_a_moment_before_and_one_after(tmp_path: Path) -> None:
+    event = made.Made(5000, 0, 7, "kmem_cache_alloc", made.BASE, req=192, alloc=192, name="dentry")
+    player = Player(open_trace(made.directory(tmp_path / "raw", [event])), OPTIONS, "made")
+    assert player.moment().sites == []
+    player.seek(player.duration)
+    assert [(site.what, site.live) for site in player.moment().sites] == [("dentry", 1)]
+    player.close()
+
+
+def test_an_empty_trace_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "trace.txt").write_text("# tracer: nop\n#\n")
+    assert main(["top", str(tmp_path / "trace.txt"), "--once"]) == 0
+    assert "0 KiB in 0 slabs" in capsys.readouterr().out
+
+
 def test_it_can_be_left_at_any_time(trace: Path) -> None:
     player = Player(open_trace(trace), OPTIONS, "made")
     player.seek(player.duration / 3)

@@ -22,8 +22,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"print /proc/NAME: {', '.join(options.PROC)} (default: meminfo)",
     )
-    options.add_proc_directory(result)
-    options.add_mount(result, ", until Ctrl-C")
+    tree = result.add_mutually_exclusive_group()
+    options.add_proc_directory(tree)
+    options.add_mount(tree, ", until Ctrl-C")
     return result
 
 

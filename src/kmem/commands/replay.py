@@ -77,9 +77,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--site", default="", metavar="TEXT", help="show only call sites with TEXT in their names")
     result.add_argument("--rows", type=options.count, default=15, metavar="N", help="rows of each table (default: 15)")
     result.add_argument("--save", metavar="FILE.kmem", help="also write the trace as a .kmem or .parquet file")
-    options.add_proc_directory(result, " at the end, as the model has them,")
     result.add_argument("--plot", metavar="FILE", help="also draw memory over time: FILE.svg, .pdf or .png")
-    options.add_mount(result, " and play the trace, as it went, until Ctrl-C")
+    tree = result.add_mutually_exclusive_group()
+    options.add_proc_directory(tree, " at the end, as the model has them,")
+    options.add_mount(tree, " and play the trace, as it went, until Ctrl-C")
     result.add_argument(
         "--speed",
         type=factor,

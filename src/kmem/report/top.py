@@ -196,11 +196,11 @@ def summary(moment: Moment) -> list[str]:
     caches = moment.caches
     slabs, held = sum(c.bytes for c in caches), sum(c.waste for c in caches)
     objects, active = sum(c.objects for c in caches), sum(c.active for c in caches)
-    waste = f"{100 * held / slabs:.1f} %" if slabs else "nothing"
+    waste = f", {100 * held / slabs:.1f} % of it not in use" if slabs else ""
     first = f"{moment.source}  {moment.clock}".rstrip()
     second = (
-        f"{slabs >> 10:,} KiB in {sum(c.slabs for c in caches):,} slabs of {plural(len(caches), 'cache')}, "
-        f"{waste} of it not in use; {active:,} of {objects:,} objects"
+        f"{slabs >> 10:,} KiB in {sum(c.slabs for c in caches):,} slabs of {plural(len(caches), 'cache')}"
+        f"{waste}; {active:,} of {objects:,} objects"
     )
     if moment.total:
         second += f"; {moment.unused >> 10:,} of {moment.total >> 10:,} KiB free"

@@ -212,7 +212,9 @@ class Player:
             assert self._moment is not None
             self._asked = True
             share = self.at / self.duration if self.duration else 1.0
-            self._moment.clock = f"at {span(self.now - self.begin)} of {span(self.end - self.begin)} ({share:.0%})"
+            self._moment.clock = (
+                f"at {span(self.now - self.begin) or '0 s'} of {span(self.end - self.begin)} ({share:.0%})"
+            )
             return self._moment
 
     def tree(self) -> Tree:

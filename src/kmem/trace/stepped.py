@@ -28,7 +28,9 @@ def _part(batch: Columns, begin: int, end: int) -> Columns:
 
 
 class SteppedReplay(Replay):
-    """A `Replay` that calls *wait* on the way. *begin* and *end* are those of the trace, once it runs."""
+    """A `Replay` that calls *wait* on the way. *begin* and *end* are the moments before the first event and of the
+    last, once it runs.
+    """
 
     def __init__(self, recording: Recording, options: Options, wait: Wait) -> None:
         super().__init__(recording, options)
@@ -37,13 +39,13 @@ class SteppedReplay(Replay):
 
     def _batches(self) -> Iterator[Columns]:
         """The batches, which end where *wait* wants to look."""
-        self.begin, self.end = self._first.begin, self._first.end
+        self.begin, self.end = self._first.begin - 1, self._first.end
         now = self.begin
         limit = self._wait(now)
         for batch in super()._batches():
             times, done = batch["time"], 0
             while done < batch.n:
-                end = int(np.searchsorted(times, np.uint64(limit), side="right"))
+                end = int(np.searchsorted(times, np.uint64(max(limit, 0)), side="right"))
                 if end > done:
                     yield _part(batch, done, end)
                     done = end
