@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^()\s#]*)(?:#([^()\s]*))?(?=\))")
+PICTURES = (".png", ".svg")
 FENCE = re.compile(r"\s*(```+|~~~+)")
 
 
@@ -77,6 +78,8 @@ def rewritten(page: Path, text: str, is_page: Callable[[Path], bool]) -> tuple[s
             file, line = target(page, link[1], link[2] or "")
         except BrokenLink as error:
             wrong.append(str(error))
+            return link[0]
+        if file.suffix in PICTURES:
             return link[0]
         if file.is_dir():
             if not (file / "README.md").exists():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kmem.report import api
 from kmem.report.api_names import rows
+from kmem.report.api_prototypes import prototype
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +48,17 @@ def test_every_link_symbol_is_exported_by_some_release_or_belongs_to_a_later_one
 
 LATER = {"__kmem_cache_create_args", "__page_frag_alloc_align", "kvmemdup"}
 """Exports of 6.12 without the suffix of the profiled ones."""
+
+
+def test_every_name_has_its_c_prototype() -> None:
+    """Of every row but flags, which are in capitals; the prototype is of the name."""
+    written = {row.name: prototype(row.name) for row in rows()}
+    assert [name for name, text in written.items() if not text] == [
+        name for name in written if name.startswith("SLAB_")
+    ]
+    assert [name for name, text in written.items() if text and f"{name}(" not in text] == []
+    assert written["kfree"] == "void kfree(const void *objp)"
+    assert written["kcalloc"] == "void *kcalloc(size_t n, size_t size, gfp_t flags)"
 
 
 def test_what_is_missing_is_named_as_missing() -> None:
