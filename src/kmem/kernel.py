@@ -28,12 +28,10 @@ from kmem.kapi.cpumask import cpumask_of
 from kmem.kapi.diagnose import Diagnose
 from kmem.kapi.executor import Executor, RunOver, TaskDied
 from kmem.kapi.export import Data, private_data
-from kmem.kapi.history import History
 from kmem.kapi.host import Call
 from kmem.kapi.insmod import LoadedModule, Modules
 from kmem.kapi.logbuf import LogBuf
 from kmem.kapi.process import Process, driver_fault
-from kmem.kapi.recorder import Recorder
 from kmem.kapi.site import CallSite, CrashSite
 from kmem.kapi.symbols import Symbols
 from kmem.kapi.tasks import Tasks
@@ -57,9 +55,11 @@ from kmem.sanitizers.report import Finding, Findings, Kind, SlabObject
 
 if TYPE_CHECKING:
     from kmem.kapi.failslab import Faults
+    from kmem.kapi.history import History
     from kmem.kapi.instrument import Instrument
     from kmem.kapi.openfile import OpenFile
     from kmem.kapi.pci_plug import PciDevice
+    from kmem.kapi.recorder import Recorder
     from kmem.mm.proc_mount import Mount
     from kmem.mm.proc_tree import Tree
 
@@ -150,8 +150,12 @@ class Kernel(Views):
         self.loader = Modules(self)
         self.leaks = Kmemleak(self.loader.is_code, partial(describe, self), twice=partial(given_twice, self))
         self.events.listen(self.leaks)
-        self.history = Recorder(self) if history else None
-        if self.history:
+        self.history: Recorder | None = None
+        """Every event since the boot, for `x`."""
+        if history:
+            from kmem.kapi.recorder import Recorder
+
+            self.history = Recorder(self)
             self.events.listen(self.history)
         self.checks: Checks | None = None
         if check != "none":

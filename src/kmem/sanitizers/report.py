@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kmem.abi.address import TASK_SIZE_MAX
-from kmem.lib.columns import Table
 from kmem.machine.fault import DF, GP, PF, PF_INSTR, PF_PROT, PF_WRITE, Fault
+
+if TYPE_CHECKING:
+    from kmem.lib.columns import Table
 
 PAGE_SIZE = 4096
 POISON_FREE_WORD = 0x6B6B6B6B6B6B6B6B
@@ -174,6 +176,8 @@ class Findings:
 
     def table(self) -> Table[FindingRow]:
         """The findings as a table."""
+        from kmem.lib.columns import Table
+
         rows = [FindingRow(str(one.kind), one.summary, self.count(one)) for one in self]
         return Table("findings", FindingRow, rows)
 
