@@ -6,7 +6,7 @@ import pytest
 
 import kmem
 from kmem.errors import UsageError
-from kmem.kapi.history import OUTSIDE, History, Step, UnknownAddress, address_of, dump, region
+from kmem.kapi.history import OUTSIDE, UNNAMED, History, Step, UnknownAddress, address_of, dump, region
 from kmem.kernel import Kernel
 
 OBJECT = 0xFFFF888000100040
@@ -53,6 +53,12 @@ def test_what_is_free_says_who_freed_it() -> None:
     found = of(OBJECT + 8, step(1, "kmalloc"), step(2, "kfree"))
     assert found.live is None
     assert found.state() == "free since event 2, 0.000002000 s: kfree() by fn2"
+
+
+def test_a_cache_that_only_the_free_names_is_the_allocations() -> None:
+    free = step(2, "kmem_cache_free", what="task_struct")
+    found = of(OBJECT, step(1, "kmem_cache_alloc", what=UNNAMED), free)
+    assert told(found)[0] == (1, "task_struct: 64 bytes at 0xffff888000100040")
 
 
 def test_a_second_free_is_told_as_one() -> None:

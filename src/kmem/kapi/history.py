@@ -33,6 +33,8 @@ PAGES = SPACE["mm_page_alloc"]
 CACHES = SPACE["kmem_cache_create"]
 OUTSIDE = "no module's code"
 """The call site of what Python, or the machine itself, called for."""
+UNNAMED = "object of a cache without a name"
+"""What is allocated on kernels whose events do not name the cache; the free's event does."""
 NOTHING = (0, 16, (1 << 64) - 1)
 
 
@@ -124,6 +126,8 @@ class History:
         begun = life.begun if life else None
         whose = step.covers(self.address) if space == PAGES else begun is not None and begun.start == step.start
         if life and whose:
+            if begun and begun.what == UNNAMED and step.what:
+                life.begun = begun._replace(what=step.what)
             life.ended, life.how = step, "freed"
             del self._now[space]
         elif (space, step.start) in self._seen and space != PAGES:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kmem.abi.address import DIRECT_MAP_SIZE, PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE
 from kmem.abi.flags import format_flags
-from kmem.kapi.history import NOTHING, History, Step, UnknownAddress, address_of, region
+from kmem.kapi.history import NOTHING, UNNAMED, History, Step, UnknownAddress, address_of, region
 from kmem.mm.events import IOUNMAP, KFREE, KMALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE, VMALLOC
 from kmem.trace.before import page_offset
 from kmem.trace.schema import KINDS, Array, Columns, Info, Recording, gfp_names, site_name
@@ -146,7 +146,7 @@ class Reader:
         size = PAGE_SIZE << order if pages else value("allocated") or value("requested")
         if not size and name:
             size = self._sizes.get(name, 0)
-        known = f"kmalloc of {size} bytes" if kind == "kmalloc" else "" if kind.endswith("free") else kind.split("_")[0]
+        known = "" if kind.endswith("free") else UNNAMED if kind == "kmem_cache_alloc" else kind.split("_")[0]
         task, site = value("task"), value("call_site")
         return Step(
             number,
