@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from recorded import Pages, PerfData, records
+from recorded import SLAB, Pages, PerfData, records
 
 from kmem.trace.open import open_trace
 from kmem.trace.stat import Stat, stat
@@ -56,8 +56,8 @@ def main() -> None:
     """Write, measure and print."""
     with tempfile.TemporaryDirectory() as place:
         where = Path(place)
-        pages, data, count = Pages(where / "raw"), PerfData(where / "perf.data"), 0
-        for event in records(open_trace(Path(sys.argv[1]))):
+        pages, data, count = Pages(where / "raw", SLAB), PerfData(where / "perf.data"), 0
+        for event in records(open_trace(Path(sys.argv[1])), SLAB):
             when, cpu, _, _, record = event
             pages.add(when, cpu, record)
             data.add(*event)

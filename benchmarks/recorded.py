@@ -1,5 +1,7 @@
 """The same events as perf and as the ring buffer record them: a ``perf.data`` and raw pages, for benchmarks.
 
+``python benchmarks/recorded.py TRACE DIR``, as root, writes the pages of any trace, for bench_trace.py.
+
 The formats are the running kernel's. Of perf's file all is what perf wrote, but its samples; these stand in order of
 time, in rounds, as perf likes them best.
 """
@@ -8,19 +10,23 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kmem.trace.formats import Format, parse_format
+from kmem.trace.open import open_trace
 from kmem.trace.schema import KINDS, Recording
 
 SLAB = ("kmalloc", "kfree", "kmem_cache_alloc", "kmem_cache_free")
+PAGE = ("mm_page_alloc", "mm_page_free", "mm_page_free_batched", "mm_page_pcpu_drain", "mm_page_alloc_extfrag")
 EVENTS = Path("/sys/kernel/tracing/events/kmem")
 SAMPLE, FINISHED_ROUND = 9, 68
 ROUND = 20_000
-PAGE, ROOM = 4096, 4080
+ROOM = 4080
 _FIELDS = {"call_site": "call_site", "ptr": "ptr", "bytes_req": "requested", "bytes_alloc": "allocated"}
-_COLUMNS = ("time", "kind", "cpu", "task", "call_site", "ptr", "requested", "allocated", "gfp", "cache")
+_FIELDS |= {"pfn": "ptr", "order": "order", "alloc_order": "order", "fallback_order": "requested"}
+_COLUMNS = ("time", "kind", "cpu", "task", "call_site", "ptr", "requested", "allocated", "gfp", "cache", "order")
 _FIXED = {1 << 16: "id", 1: "ip", 2: "tid", 4: "time", 8: "zero", 64: "id", 512: "id", 128: "cpu", 256: "one"}
 """Bits of sample_type, in the order in which a sample has what they stand for; raw data comes last."""
 RAW = 1 << 10
@@ -50,17 +56,17 @@ class Record:
         return bytes(raw) + bytes(-len(raw) % 4)
 
 
-def formats() -> dict[str, Format]:
-    """The running kernel's, of the events of slabs."""
-    return {name: parse_format((EVENTS / name / "format").read_text()) for name in SLAB}
+def formats(kinds: Sequence[str]) -> dict[str, Format]:
+    """The running kernel's."""
+    return {name: parse_format((EVENTS / name / "format").read_text()) for name in kinds}
 
 
-def records(recording: Recording) -> Iterator[tuple[int, int, int, str, bytes]]:
-    """Time, CPU, task, kind and record of each event of slabs."""
-    makers = {name: Record(format) for name, format in formats().items()}
+def records(recording: Recording, kinds: Sequence[str]) -> Iterator[tuple[int, int, int, str, bytes]]:
+    """Time, CPU, task, kind and record of each event of these kinds."""
+    makers = {name: Record(format) for name, format in formats(kinds).items()}
     names: dict[int, bytes] = {}
     for batch in recording.batches():
-        for time, number, cpu, task, site, ptr, requested, allocated, gfp, cache in zip(
+        for time, number, cpu, task, site, ptr, requested, allocated, gfp, cache, order in zip(
             *(batch[name].tolist() for name in _COLUMNS), strict=True
         ):
             kind = KINDS[number]
@@ -70,18 +76,18 @@ def records(recording: Recording) -> Iterator[tuple[int, int, int, str, bytes]]:
             if cache not in names:
                 names[cache] = recording.info.strings[cache].encode()
             values = {"common_type": maker.number, "common_pid": task, "call_site": site, "ptr": ptr, "gfp_flags": gfp}
-            values |= {"requested": requested, "allocated": allocated, "node": 0xFFFFFFFF}
+            values |= {"requested": requested, "allocated": allocated, "node": 0xFFFFFFFF, "order": order}
             yield time, cpu, task, kind, maker(values, names[cache])
 
 
 class Pages:
     """Raw pages of each CPU, put into a directory with the format files."""
 
-    def __init__(self, where: Path) -> None:
+    def __init__(self, where: Path, kinds: Sequence[str]) -> None:
         self._where = where
         self._open: dict[int, tuple[bytearray, bytearray, int, int]] = {}
         where.mkdir()
-        (where / "formats.txt").write_text("".join((EVENTS / name / "format").read_text() for name in SLAB))
+        (where / "formats.txt").write_text("".join((EVENTS / name / "format").read_text() for name in kinds))
 
     def add(self, time: int, cpu: int, record: bytes) -> None:
         """Append an event to its CPU's pages."""
@@ -116,7 +122,7 @@ class PerfData:
         size, (self._at, self._length) = head[2], head[5:7]
         self._features = sum(bin(word).count("1") for word in head[9:])
         self._ids, self._layout = {}, []
-        wanted = {format.number: name for name, format in formats().items()}
+        wanted = {format.number: name for name, format in formats(SLAB).items()}
         for at in range(head[3], head[3] + head[4], size):
             config, _, kinds = struct.unpack_from("<QQQ", self._old, at + 8)
             (where, _) = struct.unpack_from("<QQ", self._old, at + size - 16)
@@ -156,3 +162,15 @@ class PerfData:
             offset, size = struct.unpack_from("<QQ", tail, 16 * n)
             struct.pack_into("<QQ", tail, 16 * n, offset - end + self._at + len(self._data), size)
         self._path.write_bytes(head + self._data + tail)
+
+
+def main() -> None:
+    """Write the pages."""
+    pages = Pages(Path(sys.argv[2]), SLAB + PAGE)
+    for time, cpu, _, _, record in records(open_trace(Path(sys.argv[1])), SLAB + PAGE):
+        pages.add(time, cpu, record)
+    pages.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -74,7 +74,7 @@ class ParquetRecording:
             raise self._damaged(error) from None
 
     def _batches(self) -> Iterator[Columns]:
-        out = Columns(EVENTS)
+        out, count = Columns(EVENTS), 0
         kinds: Array = np.array([NUMBER[name] for name in _EV], np.uint8)
         for batch in self._file.iter_batches(EVENTS):
             got = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
@@ -92,6 +92,8 @@ class ParquetRecording:
                 out["cache"][out["cache"] >= len(self.info.strings)] = 0
             if out.n:
                 self.info.cpus = max(self.info.cpus, int(out["cpu"].max()) + 1)
+            count += out.n
+            self.info.events = count
             yield out
 
     def _lengthen(self, out: Columns, got: dict[str, Array], kinds: Array) -> None:
