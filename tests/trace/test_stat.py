@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from kmem.commands import stat as stat_command
 from kmem.commands.stat import main
 from kmem.trace.open import open_trace
 from kmem.trace.schema import KINDS, NUMBER, Recording, site_name
-from kmem.trace.stat import Who, stat
+from kmem.trace.stat import SORTS, Who, stat
 from tests.trace import made
 
 EVENTS = made.workload(6000)
@@ -57,6 +58,10 @@ def test_sums_by_call_site_and_by_pointer(tmp_path: Path) -> None:
     shares = [row.wasted for row in found.by_caller(0)]
     assert shares == sorted(shares, reverse=True)
     assert found.by_caller(3) == found.by_caller(0)[:3]
+    assert SORTS == stat_command.SORTS
+    for sort, field in (("hit", "hits"), ("bytes", "allocated"), ("pingpong", "pingpong")):
+        values = [getattr(row, field) for row in found.by_pointer(0, sort)]
+        assert values == sorted(values, reverse=True)
 
 
 def test_pages(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from kmem.commands import options
 from kmem.commands.replay import seconds
 from kmem.errors import UsageError
 
+SORTS = ("frag", "hit", "bytes", "pingpong")
+"""Words of perf."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the options of ``kmem stat``."""
@@ -23,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--from", dest="begin", type=seconds, default=0, metavar="S", help="count from second S on")
     result.add_argument("--to", dest="end", type=seconds, default=0, metavar="S", help="count up to second S")
     result.add_argument("--rows", type=options.count, default=15, metavar="N", help="rows of each table (default: 15)")
+    result.add_argument("--sort", choices=SORTS, default="frag", help="the most of this first (default: frag, waste)")
     result.add_argument("--json", action="store_true", help="print one JSON object instead of text, with all rows")
     return result
 
@@ -38,7 +42,7 @@ def main(words: list[str]) -> int:
     from kmem.trace.stat import stat
 
     found = stat(open_trace(Path(args.file)), args.begin, args.end)
-    shown = report.Shown(args.caller or not args.alloc, args.alloc, args.rows)
+    shown = report.Shown(args.caller or not args.alloc, args.alloc, args.rows, args.sort)
     print(report.stat_json(found, shown) if args.json else report.stat_text(found, shown, ink_for(sys.stdout)))
     if not args.json:
         print(f"\nnext: kmem replay {args.file}")

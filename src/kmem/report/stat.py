@@ -15,11 +15,12 @@ from kmem.trace.stat import Stat, Who
 
 @dataclass(frozen=True)
 class Shown:
-    """Which tables, and how many rows of each."""
+    """Which tables, what they are sorted by, and how many rows of each."""
 
     callers: bool = True
     pointers: bool = False
     rows: int = 15
+    sort: str = "frag"
 
 
 def stat_text(found: Stat, shown: Shown, ink: Ink) -> str:
@@ -27,8 +28,8 @@ def stat_text(found: Stat, shown: Shown, ink: Ink) -> str:
     lines = headline(found.info)
     lines[0] += f", {(found.end - found.begin) / 1e9:.3f} s"
     for title, part in (
-        ("call sites", _rows(found.by_caller(shown.rows), "site", _namer(found)) if shown.callers else []),
-        ("pointers", _rows(found.by_pointer(shown.rows), "pointer", hex) if shown.pointers else []),
+        ("call sites", _rows(found.by_caller(shown.rows, shown.sort), "site", _namer(found)) if shown.callers else []),
+        ("pointers", _rows(found.by_pointer(shown.rows, shown.sort), "pointer", hex) if shown.pointers else []),
         ("objects", _objects(found)),
         ("pages", _pages(found)),
     ):
@@ -92,7 +93,7 @@ def stat_json(found: Stat, shown: Shown) -> str:
         "pages": asdict(found.pages) | {"orders": found.pages.orders[:11]},
     }
     if shown.callers:
-        value["callers"] = [asdict(row) | {"name": site_name(info, row.key)} for row in found.by_caller(0)]
+        value["callers"] = [asdict(row) | {"name": site_name(info, row.key)} for row in found.by_caller(0, shown.sort)]
     if shown.pointers:
-        value["pointers"] = [asdict(row) for row in found.by_pointer(0)]
+        value["pointers"] = [asdict(row) for row in found.by_pointer(0, shown.sort)]
     return json.dumps(value, sort_keys=True)

@@ -15,6 +15,8 @@ from kmem.trace.schema import Array, Info, Recording
 from kmem.trace.state import parse_buddyinfo
 
 _WORD = (1 << 64) - 1
+SORTS = ("frag", "hit", "bytes", "pingpong")
+"""What perf sorts by, under its names, the most important first."""
 _UNUSED = (s.R_NAME, s.R_GFP, s.R_PID, s.R_FLAGS, s.R_PREEMPT)
 
 
@@ -67,23 +69,27 @@ class Stat:
     callers: Table
     pointers: Table
 
-    def by_caller(self, most: int) -> list[Who]:
-        """Call sites, those that waste the largest share first, as perf sorts them."""
-        return _sorted(self.callers, most, t.NO_SITE & _WORD)
+    def by_caller(self, most: int, sort: str = "frag") -> list[Who]:
+        """Call sites, those that have most of *sort*, one of `SORTS`, first."""
+        return _sorted(self.callers, most, sort, t.NO_SITE & _WORD)
 
-    def by_pointer(self, most: int) -> list[Who]:
+    def by_pointer(self, most: int, sort: str = "frag") -> list[Who]:
         """Pointers, likewise."""
-        return _sorted(self.pointers, most, 1)
+        return _sorted(self.pointers, most, sort, 1)
 
 
-def _sorted(table: Table, most: int, nothing: int) -> list[Who]:
-    """Entries by fragmentation, hits and bytes, the most first; equal ones by their keys. 0 is *nothing* in a table."""
+def _sorted(table: Table, most: int, sort: str, nothing: int) -> list[Who]:
+    """Entries by *sort*, then as perf does by the other ones, the most first; equal ones by their keys. 0 is *nothing*
+    in a table.
+    """
     rows = table.words[table.words[:, t.H_KEY] != 0]
     keys = rows[:, t.H_KEY].view(np.uint64)
     requested, allocated = rows[:, t.H_REQUESTED], rows[:, t.H_ALLOCATED]
     with np.errstate(divide="ignore", invalid="ignore"):
         waste = np.where(allocated, 100.0 - 100.0 * requested / allocated, 0.0)
-    order = np.lexsort((keys, -allocated, -rows[:, t.H_HITS], -waste))[: most or None]
+    columns = {"frag": waste, "hit": rows[:, t.H_HITS], "bytes": allocated, "pingpong": rows[:, t.H_PINGPONG]}
+    by = (sort, *(name for name in SORTS if name != sort))
+    order = np.lexsort((keys, *(-columns[name] for name in reversed(by))))[: most or None]
     return [
         Who(0 if key == nothing else key, *values)
         for key, values in zip(
@@ -121,7 +127,7 @@ def stat(recording: Recording, begin: int = 0, end: int = 0) -> Stat:
             state[place], state[place + 1] = table.address, table.capacity - 1
         state[t.L_N], state[t.L_ORDER], state[t.L_SOURCES] = n, order.ctypes.data, sources.ctypes.data
         if not state[t.L_FIRST]:
-            state[t.L_FIRST] = reader("t_tally_begin")(state.ctypes.data)
+            reader("t_tally_begin")(state.ctypes.data)
         add(state.ctypes.data)
     if isinstance(recording, PageRecording):
         recording.name_sites(callers.words[:, t.H_KEY].view(np.uint64).tolist())
@@ -129,8 +135,8 @@ def stat(recording: Recording, begin: int = 0, end: int = 0) -> Stat:
     nodes = {node for node, _ in parse_buddyinfo(recording.info.before.get("buddyinfo", ""))}
     return Stat(
         info=recording.info,
-        begin=got[t.L_FIRST],
-        end=got[t.L_LAST],
+        begin=got[t.L_FIRST] & _WORD,
+        end=got[t.L_LAST] & _WORD,
         requested=int(callers.words[:, t.H_REQUESTED].sum()),
         allocated=int(callers.words[:, t.H_ALLOCATED].sum()),
         freed=got[t.L_FREED],

@@ -155,9 +155,10 @@ def in_time(state: int, time: int) -> bool:
 
 @entry
 def t_tally_begin(ram: Any, state: int) -> int:
-    """The time of the first event."""
+    """The trace begins with the first event."""
     turn = get64(at(state, L_ORDER))
-    return get64(at(columns_of(state, turn), C_TIME) + 8 * (turn & 0xFFFFFFFF))
+    put(state, L_FIRST, get64(at(columns_of(state, turn), C_TIME) + 8 * (turn & 0xFFFFFFFF)))
+    return 0
 
 
 @entry
