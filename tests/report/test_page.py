@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-@pytest.fixture
-def page(browser: Any, file: Path) -> Iterator[Any]:
-    """The page, opened; what it asked for and complained about is asserted at the end."""
+@contextmanager
+def watched(browser: Any, file: Path) -> Iterator[Any]:
+    """The page in *file*, opened; what it asked for and complained about is asserted at the end."""
     context = browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme="light")
     opened = context.new_page()
     asked: list[str] = []
@@ -57,6 +58,13 @@ def page(browser: Any, file: Path) -> Iterator[Any]:
     assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
     assert said == []
     context.close()
+
+
+@pytest.fixture
+def page(browser: Any, file: Path) -> Iterator[Any]:
+    """The page of the run."""
+    with watched(browser, file) as opened:
+        yield opened
 
 
 def picture(page: Any, canvas: str) -> str:
@@ -212,3 +220,49 @@ def test_the_pictures_in_the_documentation_are_there(browser: Any, file: Path, r
     assert struct.unpack(">II", data[16:24]) == (width, height)
     assert len(data) < 250_000
     assert f"images/{name}" in (root / "docs" / "page.md").read_text()
+
+
+def explore(page: Any) -> None:
+    """What can be done with the page of any trace."""
+    assert colours(page, "time-canvas") > 3
+    assert colours(page, "frames-canvas") > 3
+    canvas = page.locator("#time-canvas")
+    before, window = picture(page, "time-canvas"), page.evaluate("kmem.timeline.window()")
+    canvas.focus()
+    page.keyboard.press("+")
+    zoomed = page.evaluate("kmem.timeline.window()")
+    assert zoomed[1] - zoomed[0] < window[1] - window[0]
+    assert picture(page, "time-canvas") != before
+    page.locator("#frames-canvas").click(position={"x": 60, "y": 40})
+    assert page.locator("#frames-read").inner_text()
+    rows = page.locator("#sites tbody tr")
+    everything = rows.count()
+    page.fill("#sites-search", rows.first.locator("td").first.inner_text())
+    assert 1 <= rows.count() <= everything
+    page.fill("#steps-number", "2")
+    page.keyboard.press("Enter")
+    page.click("#steps-next")
+    assert "3 of" in page.locator("#steps-now").inner_text()
+
+
+def test_the_page_of_a_trace_opens_and_answers(browser: Any, tmp_path: Path) -> None:
+    for words in (
+        ["run", "examples/kmalloc_driver", "--trace", str(tmp_path / "t.kmem")],
+        ["report", str(tmp_path / "t.kmem"), "-o", str(tmp_path / "t.html")],
+    ):
+        assert subprocess.run([sys.executable, "-m", "kmem", *words], check=False, capture_output=True).returncode == 0
+    with watched(browser, tmp_path / "t.html") as page:
+        explore(page)
+
+
+@pytest.mark.needs_shared
+@pytest.mark.slow
+def test_the_page_of_millions_of_recorded_events_opens_and_answers(browser: Any, tmp_path: Path, shared: Path) -> None:
+    pytest.importorskip("pyarrow", reason="Parquet needs the extra kmem[parquet]")
+    trace, page_file = shared / "traces" / "linux-6.18" / "events.parquet", tmp_path / "t.html"
+    words = [sys.executable, "-m", "kmem", "report", str(trace), "-o", str(page_file)]
+    assert subprocess.run(words, check=False, capture_output=True).returncode == 0
+    assert page_file.stat().st_size < 10_000_000
+    with watched(browser, page_file) as page:
+        explore(page)
+        assert "5,834,016" in page.locator("body").inner_text()

@@ -17,6 +17,7 @@ from kmem.machine.paging import AddressSpace
 from kmem.report.page import page
 from kmem.report.scene import FREE, MODULE, SLAB, STATES, TABLE, VMALLOC, scene
 from kmem.report.timeline import EVENTS, POINTS, Timeline
+from kmem.trace.stepped import part
 
 GFP_KERNEL = 0xCC0
 
@@ -177,3 +178,31 @@ def test_the_page_of_a_trace_counts_what_the_replay_counts(tmp_path: Path) -> No
     last = {row["name"]: row["values"][-1] for row in data["timeline"]["cache"]}
     assert last["kmalloc-256"] >= 200 * 256
     assert data["memory"]["frames"]
+
+
+def test_the_page_of_a_trace_in_many_chunks_counts_all_events_and_shows_times_between(tmp_path: Path) -> None:
+    from kmem.trace.schema import NUMBER, Columns, Info
+    from kmem.trace.store import Writer
+
+    columns = Columns(1000)
+    columns.n = 1000
+    columns.arrays["kind"][:] = NUMBER["kmalloc"]
+    columns.arrays["time"][:] = range(1000, 2000)
+    columns.arrays["ptr"][:] = [0xFFFF888001000000 + 64 * n for n in range(1000)]
+    columns.arrays["requested"][:] = columns.arrays["allocated"][:] = 64
+    columns.arrays["call_site"][:] = 0xFFFFFFFF81000000
+    writer = Writer(tmp_path / "t.kmem", Info(cpus=1))
+    for begin in (0, 900):
+        writer.events(part(columns, begin, 900 if begin == 0 else 1000))
+    writer.close()
+    done = command("report", str(tmp_path / "t.kmem"), "-o", str(tmp_path / "t.html"))
+    assert done.returncode == 0, done.stderr
+    found = re.search(r'id="data">(.*?)</script>', (tmp_path / "t.html").read_text(), re.S)
+    assert found
+    data = json.loads(found[1])
+    assert data["events"] == 1000
+    assert len(data["steps"]) == 900
+    assert len(data["timeline"]["times"]) > 300
+    [row] = data["timeline"]["site"]
+    assert row["values"][-1] == 64000
+    assert row["values"] == sorted(row["values"])

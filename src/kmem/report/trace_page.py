@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,12 @@ from kmem.lib.cstruct import u64
 from kmem.report.page import page
 from kmem.report.replay import headline
 from kmem.report.scene import scene
-from kmem.report.timeline import EVENTS, GROUPS
+from kmem.report.timeline import EVENTS, GROUPS, POINTS
 from kmem.trace import replay_state as r
 from kmem.trace.replay import Options, Replay
 from kmem.trace.result import Result, Sample, WhoResult
 from kmem.trace.schema import KINDS, Array, Columns, Info, Recording, site_name
+from kmem.trace.stepped import part
 
 LARGEST = 64 << 30
 """Memory of a machine that is larger is not drawn."""
@@ -23,10 +26,21 @@ LARGEST = 64 << 30
 class Watched(Replay):
     """A replay that remembers what lived at each sample, by cache and by call site."""
 
+    samples = POINTS
+
     def __init__(self, recording: Recording, options: Options) -> None:
         super().__init__(recording, options)
         self.caches: list[Array] = []
         self.sites: list[Array] = []
+
+    def _batches(self) -> Iterator[Columns]:
+        """A batch ends where a sample is due."""
+        step = max((self._first.end - self._first.begin) // self.samples, 1)
+        for batch in super()._batches():
+            turns = (batch["time"] - np.uint64(self._first.begin)) // np.uint64(step)
+            ends = [0, *(np.flatnonzero(np.diff(turns)) + 1).tolist(), batch.n]
+            for begin, end in pairwise(ends):
+                yield part(batch, begin, end)
 
     def _sample(self, time: int) -> Sample:
         self.caches.append(self._rows[:, r.K_LIVE] * self._rows[:, r.K_SIZE])
@@ -39,7 +53,7 @@ def trace_page(recording: Recording, options: Options, title: str) -> str:
     watched = Watched(recording, options)
     result = watched.run()
     info = result.info
-    lines = headline(info)
+    lines, events = headline(info), info.events
     notes = [
         f"The timeline has {len(result.samples)} points; between two of them memory may have been more or less.",
         "Memory is the model's at the end of the replay: the kernel's own lay elsewhere.",
@@ -62,7 +76,7 @@ def trace_page(recording: Recording, options: Options, title: str) -> str:
         "notes": notes,
         "timeline": {"times": [sample.time for sample in result.samples], **series(watched, result)},
         "steps": _steps(recording),
-        "events": info.events,
+        "events": events,
         "sites": [_site(info, row) for row in result.sites[1:] if row.allocs],
         "moments": [],
         "memory": memory,

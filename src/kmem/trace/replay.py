@@ -52,6 +52,9 @@ COUNTS = {
 class Replay:
     """One replay of one trace."""
 
+    samples = SAMPLES
+    """How often it looks at free memory and slabs, at most once a batch."""
+
     def __init__(self, recording: Recording, options: Options) -> None:
         self._recording, self._options = recording, options
         self.info = recording.info
@@ -253,7 +256,7 @@ class Replay:
             while quarter < 4 and done * 4 >= quarter:
                 self._site_rows[:, r.W_Q1 + quarter - 1] = self._site_rows[:, r.W_BYTES]
                 quarter += 1
-            if done * SAMPLES >= due:
+            if done * self.samples >= due:
                 result.samples.append(self._sample(int(batch["time"][-1])))
                 due += 1
 

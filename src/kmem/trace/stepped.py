@@ -16,15 +16,15 @@ ends the replay.
 """
 
 
-def _part(batch: Columns, begin: int, end: int) -> Columns:
+def part(batch: Columns, begin: int, end: int) -> Columns:
     """Some of the events of *batch*, where they are."""
     if begin == 0 and end == batch.n:
         return batch
-    part = Columns(0)
-    part.n = end - begin
-    part.arrays = {name: array[begin:end] for name, array in batch.arrays.items()}
-    part.addresses = np.array([array.ctypes.data for array in part.arrays.values()], np.int64)
-    return part
+    some = Columns(0)
+    some.n = end - begin
+    some.arrays = {name: array[begin:end] for name, array in batch.arrays.items()}
+    some.addresses = np.array([array.ctypes.data for array in some.arrays.values()], np.int64)
+    return some
 
 
 class SteppedReplay(Replay):
@@ -47,7 +47,7 @@ class SteppedReplay(Replay):
             while done < batch.n:
                 end = int(np.searchsorted(times, np.uint64(max(limit, 0)), side="right"))
                 if end > done:
-                    yield _part(batch, done, end)
+                    yield part(batch, done, end)
                     done = end
                     now = max(now, int(times[end - 1]))
                 limit = self._wait(now if end == batch.n else limit)
