@@ -38,6 +38,7 @@ html_title = "kmem"
 html_copy_source = False
 html_static_path = ["static"]
 html_css_files = ["wide.css"]
+html_js_files = ["keys.js"]
 
 SHOWN: set[str] = set()
 """The sources to which pages link: each has a page."""
