@@ -92,3 +92,17 @@ def beside() -> tuple[str, ...] | str:
             return words
         problem = tried.stderr.strip()
     return f"no mount namespace for this user: {problem}"
+
+
+def jail(root: Path, tree: Path, program: str) -> list[str]:
+    """The words before a program's name where mounts are forbidden and root is allowed: a directory that has the
+    program, its libraries, and *tree* as its /proc and /sys, is the root of all it sees.
+    """
+    linked = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    for file in {program, *re.findall(r"(/\S+) \(0x", linked)}:
+        copy = root / file.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+    for name, source, without in (("proc", tree, "sys"), ("sys", tree / "sys", "slab")):
+        shutil.copytree(source, root / name, symlinks=True, ignore=shutil.ignore_patterns(without))
+    return ["chroot", str(root)]

@@ -4,15 +4,17 @@ values.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.proc.reading import PAGE, Worked, beside, counters, meminfo, slabinfo, work
+from tests.proc.reading import PAGE, Worked, beside, counters, jail, meminfo, slabinfo, work
 
 PACKAGES = {"slabtop": "procps", "vmstat": "procps", "free": "procps", "uptime": "procps", "pmap": "procps"}
 PACKAGES |= {"numastat": "numactl", "lsmod": "kmod"}
@@ -27,20 +29,22 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worked]:
 
 def call(tree: Path, *words: str) -> list[str]:
     """What a program prints that finds *tree* at /proc, and what it has of /sys at /sys."""
-    namespace = beside()
-    if isinstance(namespace, str):
-        pytest.skip(namespace)
-    if shutil.which(words[0]) is None:
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TERM": "dumb"}
+    program = shutil.which(words[0], path=environment["PATH"])
+    if program is None:
         pytest.skip(f"no {words[0]}: apt-get install {PACKAGES[words[0]]}")
-    script = 'mount --bind "$0/sys" /sys && mount --bind "$0" /proc && exec "$@"'
-    done = subprocess.run(
-        [*namespace, "sh", "-c", script, str(tree), *words],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    namespace = beside()
+    with tempfile.TemporaryDirectory() as root:
+        if not isinstance(namespace, str):
+            script = 'mount --bind "$0/sys" /sys && mount --bind "$0" /proc && exec "$@"'
+            before = [*namespace, "sh", "-c", script, str(tree)]
+        elif os.geteuid() == 0:
+            before = jail(Path(root), tree, program)
+        else:
+            pytest.skip(namespace)
+        done = subprocess.run(
+            [*before, program, *words[1:]], env=environment, check=False, capture_output=True, text=True, timeout=30
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
