@@ -50,9 +50,22 @@ def test_subsystems_keep_what_a_module_tells_them() -> None:
             "disk nothing: 0, 2048 sectors of 4096",
             *("CPU 0: 100", "CPU 1: 101", "CPU 2: 102"),
             *("any: 0x0", "loopback: 0x20011", "all nodes: 0x20022"),
-            *("packet: 0", "file: -2", "memory: 1", "Linux x86_64"),
+            *("file: -2", "memory: 1", "Linux x86_64"),
         ]
         loaded.rmmod()
         assert said(k, "subsystems")[-3:] == ["offline 0: 100", "offline 1: 101", "offline 2: 102"]
+        assert not list(k.findings)
+        assert not k.leaks.live()
+
+
+def test_calls_of_which_drivers_make_one_or_two() -> None:
+    with kmem.boot(ram="128M") as k:
+        k.insmod(module("tests/kmod/odds")).rmmod()
+        assert said(k, "odds") == [
+            *("refcount: 0 1, locked 1", "atomic: 0 1, locked 1", "not one: 0, if one: 1, now 0"),
+            *("packets: 3, first 0, last 2", "taken: 0 2, none left: 1"),
+            *("ports: 1 1", "DMA 5: 0, again -16, 4 -16, 9 -22", "DMA 5 freed: 0"),
+            *("interrupts: 0 0, again 0", "charset default: 1 41, none: 1", "bad blocks: 0, 0 of them, enabled 1"),
+        ]
         assert not list(k.findings)
         assert not k.leaks.live()

@@ -570,8 +570,8 @@ register_shrinker shrink_control shrinker_alloc shrinker_free shrinker_list shri
 unregister_shrinker
 """,
     "skbuff": """
-consume_skb gro_cells_destroy gro_cells_init inet_ehash_locks_alloc kfree_skb_reason skb_dequeue skb_dequeue_tail
-skb_queue_purge skb_queue_tail
+consume_skb gro_cells_destroy gro_cells_init inet_ehash_locks_alloc kfree_skb_reason skb_append skb_dequeue
+skb_dequeue_tail skb_queue_head skb_queue_purge skb_queue_tail skb_unlink
 """,
     "slab": """
 __kmalloc __kmalloc_cache_node_noprof __kmalloc_cache_noprof __kmalloc_large_node_noprof __kmalloc_large_noprof

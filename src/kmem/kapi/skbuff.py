@@ -6,7 +6,7 @@ from kmem.abi.gfp import GFP_KERNEL
 from kmem.kapi.errno import ENOMEM
 from kmem.kapi.export import export, simplified
 from kmem.kapi.host import Host
-from kmem.kapi.lists import add_tail, del_init, init_list_head
+from kmem.kapi.lists import add, add_tail, del_init, init_list_head
 from kmem.kapi.registry import accepts
 
 QLEN = 16
@@ -16,13 +16,17 @@ CELL_SIZE = 512
 NO_PACKETS = simplified("a queue is a list; no packet ever comes")
 
 
+def _count(k: Host, head: int, more: int) -> None:
+    k.mem.set_u32(head + QLEN, k.mem.u32(head + QLEN) + more & 0xFFFFFFFF)
+
+
 def _take(k: Host, skb: int, head: int) -> int:
     """``__skb_unlink()``: the packet, or NULL if it is the head of an empty queue."""
     if skb == head:
         return 0
     del_init(k, skb)
     k.mem.fill(skb, 0, 16)
-    k.mem.set_u32(head + QLEN, k.mem.u32(head + QLEN) - 1 & 0xFFFFFFFF)
+    _count(k, head, -1)
     return skb
 
 
@@ -51,7 +55,35 @@ def skb_queue_tail(k: Host, list_: int, newsk: int) -> None:
     net/core/skbuff.c, 6.1.
     """
     add_tail(k, newsk, list_)
-    k.mem.set_u32(list_ + QLEN, k.mem.u32(list_ + QLEN) + 1)
+    _count(k, list_, 1)
+
+
+@export(NO_PACKETS)
+def skb_queue_head(k: Host, list_: int, newsk: int) -> None:
+    """``void skb_queue_head(struct sk_buff_head *list, struct sk_buff *newsk)``
+
+    net/core/skbuff.c, 6.1.
+    """
+    skb_append(k, list_, newsk, list_)
+
+
+@export(NO_PACKETS)
+def skb_append(k: Host, old: int, newsk: int, list_: int) -> None:
+    """``void skb_append(struct sk_buff *old, struct sk_buff *newsk, struct sk_buff_head *list)``
+
+    net/core/skbuff.c, 6.1. Behind *old*.
+    """
+    add(k, newsk, old)
+    _count(k, list_, 1)
+
+
+@export(NO_PACKETS)
+def skb_unlink(k: Host, skb: int, list_: int) -> None:
+    """``void skb_unlink(struct sk_buff *skb, struct sk_buff_head *list)``
+
+    net/core/skbuff.c, 6.1.
+    """
+    _take(k, skb, list_)
 
 
 @export(NO_PACKETS)

@@ -8,7 +8,6 @@
 #include <linux/input.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/utsname.h>
 #include <net/ipv6.h>
@@ -38,7 +37,6 @@ static void address(const char *text, struct in6_addr addr)
 
 static int __init subsystems_init(void)
 {
-	struct sk_buff_head queue;
 	struct file *file;
 	struct sysinfo info;
 	int error, cpu;
@@ -77,8 +75,6 @@ static int __init subsystems_init(void)
 	address("any", in6addr_any);
 	address("loopback", in6addr_loopback);
 	address("all nodes", in6addr_linklocal_allnodes);
-	skb_queue_head_init(&queue);
-	pr_info("packet: %d\n", skb_dequeue(&queue) != NULL);
 	file = filp_open("/etc/subsystems", O_RDONLY, 0);
 	pr_info("file: %d\n", PTR_ERR_OR_ZERO(file));
 	si_meminfo(&info);
