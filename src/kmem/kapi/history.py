@@ -225,7 +225,7 @@ def _told(step: Step, address: int) -> str:
         return f"{step.what}, frames {frame(step.start):#x} to {frame(step.start + step.size - 1):#x}"
     asked = f"{step.requested} of {step.size}" if step.requested and step.requested != step.size else f"{step.size}"
     inside = address - step.start
-    place = f", {inside} bytes in" if inside else ""
+    place = f", {inside} {'byte' if inside == 1 else 'bytes'} in" if inside else ""
     beyond = ", beyond what was asked for" if step.requested and inside >= step.requested else ""
     return f"{step.what}: {asked} bytes at {step.start:#x}{place}{beyond}"
 
