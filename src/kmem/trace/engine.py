@@ -71,6 +71,11 @@ def _lines(count: int, width: int) -> Array:
     return room[begin : begin + count * width].view(np.int64).reshape(count, width // 8)
 
 
+def words(count: int) -> Array:
+    """Room for *count* words, a multiple of eight, in lines of the cache that no other thread writes to."""
+    return _lines(count // 8, LINE).reshape(count)
+
+
 class Table:
     """A hash table of compiled code that grows."""
 
@@ -113,7 +118,7 @@ class Strings:
         self._bytes: Array = np.zeros(room, np.uint8)
         self._entries: Array = np.zeros((capacity, 3), np.int64)
         self._slots: Array = np.zeros(capacity * 4, np.uint32)
-        self._words: Array = np.zeros(s.TABLE_WORDS, np.int64)
+        self._words = words(s.TABLE_WORDS)
         self._words[s.T_BYTES], self._words[s.T_BYTES_CAPACITY] = self._bytes.ctypes.data, room
         self._words[s.T_ENTRIES], self._words[s.T_CAPACITY] = self._entries.ctypes.data, capacity
         self._words[s.T_SLOTS], self._words[s.T_MASK] = self._slots.ctypes.data, len(self._slots) - 1

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO
 
 import numpy as np
@@ -17,12 +18,13 @@ from kmem.errors import KmemError
 from kmem.lib.jit import INTERPRETED
 from kmem.trace import scan as s
 from kmem.trace.chars import BEFORE, BEHIND, NEWLINE
-from kmem.trace.engine import Strings, reader
+from kmem.trace.engine import Strings, reader, words
 from kmem.trace.scan_text import LONGEST_LINE, PAGE_KIND
 from kmem.trace.schema import KINDS, NUMBER, OLD_NAMES, Array, Columns, Info
 
-CHUNK = 1 << 19
-EVENTS = 1 << 15
+CHUNK = 1 << 22
+SHORTEST_EVENT = 20
+"""``1 [0] 1: kfree: ptr=1`` is longer."""
 MOST_THREADS = 4
 _PREFIX = re.compile(rb"^.{0,200}?\s\[\d+\]\s.{0,80}?\d[\d.]*:\s+(?:kmem:)?\w+:", re.MULTILINE)
 _HEADER = re.compile(rb"\A\s*(?:# tracer:|version = \d|cpus=\d|CPU:\d+ \[)")
@@ -64,32 +66,36 @@ class TextRecording:
 
     def batches(self) -> Iterator[Columns]:
         """The events in the order of the lines."""
-        count = 1 if INTERPRETED else min(len(os.sched_getaffinity(0)), MOST_THREADS)
+        size = self._path.stat().st_size or CHUNK  # the kernel's own files tell none
+        piece = min(CHUNK, size)
+        count = 1 if INTERPRETED else min(len(os.sched_getaffinity(0)), MOST_THREADS, -(-size // piece))
         self.info.strings, self.info.events = [""], 0
         numbers: dict[str, int] = {}
-        scanners = [_Scanner(self.info, self._gfp_names, numbers) for _ in range(count)]
+        scanners = [_Scanner(self.info, piece, self._gfp_names, numbers) for _ in range(count)]
         with open(self._path, "rb", buffering=0) as file, ThreadPoolExecutor(count) as pool:
-            lines = _Lines(file)
-            idle, busy = deque(scanners), deque[tuple[_Scanner, Future[None]]]()
+            lines, turn, ended = _Lines(file), _Turn(), False
+            turn.fill.set()
+            turn.number.set()
+            idle, busy = deque(scanners), deque[tuple[_Scanner, Future[int]]]()
             while True:
-                while idle and (size := lines.fill(idle[0].buffer)):
-                    scanner = idle.popleft()
-                    busy.append((scanner, pool.submit(scanner.scan, size)))
+                while idle and not ended:
+                    scanner, following = idle.popleft(), _Turn()
+                    busy.append((scanner, pool.submit(scanner.read, lines, turn, following)))
+                    turn = following
                 if not busy:
                     break
                 scanner, done = busy.popleft()
-                done.result()
-                yield from self._events(scanner, scanners, lines)
+                if not done.result():
+                    ended = True
+                    continue
+                columns = scanner.columns
+                if columns.n:
+                    self.info.events += columns.n
+                    self.info.cpus = max(self.info.cpus, int(columns["cpu"].max()) + 1)
+                    self._count(scanners, lines)
+                    yield columns
                 idle.append(scanner)
             self._count(scanners, lines)
-
-    def _events(self, scanner: _Scanner, scanners: Sequence[_Scanner], lines: _Lines) -> Iterator[Columns]:
-        while scanner.columns.n:
-            scanner.tables.apply(scanner.columns)
-            self.info.events += scanner.columns.n
-            self._count(scanners, lines)
-            yield scanner.columns
-            scanner.go_on()
 
     def _count(self, scanners: Sequence[_Scanner], lines: _Lines) -> None:
         info = self.info
@@ -134,32 +140,47 @@ class _Lines:
 class _Scanner:
     """Turns lines into columns, with tables of strings of its own."""
 
-    def __init__(self, info: Info, gfp_names: Mapping[str, int], numbers: dict[str, int]) -> None:
+    def __init__(self, info: Info, piece: int, gfp_names: Mapping[str, int], numbers: dict[str, int]) -> None:
         strings, sites, gfps = Strings(), Strings(1 << 16, 1 << 22), Strings()
         self.tables = _Tables(info, (strings, sites, gfps), gfp_names, numbers)
         self._names, self._kind_of = Strings(1 << 10, 1 << 14), np.zeros(1 << 10, np.uint8)
         for name in (*KINDS, *OLD_NAMES):
             kind = NUMBER[OLD_NAMES.get(name, name)] + 1
             self._kind_of[self._names.add(name)] = kind | (PAGE_KIND if name.startswith("mm_page") else 0)
-        self.columns = Columns(EVENTS)
-        self._room: Array = np.zeros(BEFORE + CHUNK + LONGEST_LINE + BEHIND, np.uint8)
+        self.columns = Columns((piece + LONGEST_LINE) // SHORTEST_EVENT)
+        self._room: Array = np.zeros(BEFORE + piece + LONGEST_LINE + BEHIND, np.uint8)
         self.buffer = self._room[BEFORE:-BEHIND]
-        self.state = state = np.zeros(s.STATE_WORDS, np.int64)
-        state[s.CAPACITY], state[s.COLUMNS] = EVENTS, self.columns.addresses.ctypes.data
+        self.state = state = words(s.STATE_WORDS)
+        state[s.CAPACITY], state[s.COLUMNS] = self.columns.capacity, self.columns.addresses.ctypes.data
         state[s.STRINGS], state[s.SITES], state[s.GFPS] = strings.address, sites.address, gfps.address
         state[s.KIND_OF], state[s.EVENT_NAMES] = self._kind_of.ctypes.data, self._names.address
         state[s.IN] = self.buffer.ctypes.data
         self._scan = reader("t_scan_text")
 
-    def scan(self, size: int) -> None:
-        """Fill the columns from *size* bytes of lines in the buffer."""
-        self.state[s.POS], self.state[s.IN_SIZE] = 0, size
-        self.go_on()
+    def read(self, lines: _Lines, turn: _Turn, following: _Turn) -> int:
+        """Take the next lines and fill the columns from them; how many bytes, 0 at the end. The lines are taken, and
+        new strings numbered, in the order of the turns.
+        """
+        try:
+            turn.fill.wait()
+            size = lines.fill(self.buffer)
+            following.fill.set()
+            self.state[s.POS], self.state[s.IN_SIZE], self.state[s.N] = 0, size, 0
+            self.columns.n = self._scan(self.state.ctypes.data)
+            turn.number.wait()
+            self.tables.number()
+        finally:
+            following.fill.set()
+            following.number.set()
+        self.tables.apply(self.columns)
+        return size
 
-    def go_on(self) -> None:
-        """Fill the columns from what is left of the lines, if the columns were too short for all of them."""
-        self.state[s.N] = 0
-        self.columns.n = self._scan(self.state.ctypes.data)
+
+class _Turn:
+    """Whose turn it is to take lines, and to number strings."""
+
+    def __init__(self) -> None:
+        self.fill, self.number = Event(), Event()
 
 
 class _Tables:
@@ -180,9 +201,8 @@ class _Tables:
             self._info.strings.append(text)
         return number
 
-    def apply(self, columns: Columns) -> None:
-        """Replace table numbers by what the schema has."""
-        info = self._info
+    def number(self) -> None:
+        """Give numbers to the strings that are new."""
         new = self._strings.new()
         if new:
             self._cache_map = np.append(self._cache_map, np.array([self._number(t) for t in new], np.uint32))
@@ -194,7 +214,9 @@ class _Tables:
         if new:
             masks = [gfp_mask(text, self._names) for text in new]
             self._gfp_map = np.append(self._gfp_map, np.array(masks, np.uint32))
+
+    def apply(self, columns: Columns) -> None:
+        """Replace table numbers by what the schema has."""
         columns["cache"][:] = self._cache_map[columns["cache"]]
         columns["call_site"][:] = self._site_map[columns["call_site"]]
         columns["gfp"][:] = self._gfp_map[columns["gfp"]]
-        info.cpus = max(info.cpus, int(columns["cpu"].max()) + 1)
