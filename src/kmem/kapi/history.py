@@ -25,10 +25,8 @@ from kmem.abi.address import (
     VMEMMAP_START,
 )
 from kmem.errors import InputError, UsageError
-from kmem.sanitizers.kmemleak import ALLOCATES, FREES
+from kmem.sanitizers.kmemleak import FREES, SPACE
 
-SPACE = {name: number for number, pair in enumerate(ALLOCATES.items()) for name in pair}
-SPACE["kmem_cache_alloc"] = SPACE["kmem_cache_free"] = SPACE["kmalloc"]
 PAGES = SPACE["mm_page_alloc"]
 CACHES = SPACE["kmem_cache_create"]
 OUTSIDE = "no module's code"
