@@ -13,7 +13,7 @@ from kmem.trace.errors import TraceError
 from kmem.trace.formats import evaluate, parse_format
 from kmem.trace.open import open_trace
 from kmem.trace.schema import COLUMNS, KINDS, Recording, site_name
-from kmem.trace.store import Writer, save
+from kmem.trace.store import MAGIC, VERSION, Writer, save
 from tests.trace import made, naive_text
 
 EVENTS = made.workload(3000)
@@ -205,6 +205,15 @@ def test_a_kmem_file_gives_back_what_was_put_in(tmp_path: Path, compress: bool) 
     assert again.info.before == {"slabinfo": "before"}
     assert again.info.after == {"buddyinfo": "after"}
     assert (again.info.events, again.info.torn, again.info.cpus) == (len(EVENTS), 0, 2)
+
+
+def test_a_kmem_file_of_another_version_is_refused_with_both(tmp_path: Path) -> None:
+    path = tmp_path / "t.kmem"
+    save(open_trace(made.directory(tmp_path / "raw", EVENTS)), path)
+    path.write_bytes(MAGIC + b"\x01" + path.read_bytes()[len(MAGIC) + 1 :])
+    with pytest.raises(TraceError, match=f"version 01, not {VERSION:02x}") as caught:
+        open_trace(path)
+    assert "Another version of kmem" in caught.value.remedy
 
 
 def test_every_chunk_that_was_written_is_read_wherever_the_file_ends(tmp_path: Path) -> None:

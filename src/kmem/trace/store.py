@@ -187,7 +187,10 @@ class StoredRecording:
                 raise _bad(self._path, "this is no .kmem file")
             version = file.read(1)
             if version != bytes([VERSION]):
-                raise _bad(self._path, f"this .kmem file has version {version.hex() or 'none'}, not {VERSION}")
+                raise TraceError(
+                    f"{self._path}: this .kmem file has version {version.hex() or 'none'}, not {VERSION:02x}",
+                    remedy="Another version of kmem wrote it: read it with that one, or record it again.",
+                )
             at = len(MAGIC) + 1
             while at < total:
                 head = file.read(_HEAD.size)
