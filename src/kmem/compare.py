@@ -19,7 +19,7 @@ from kmem.abi.gfp import GFP_ATOMIC, GFP_KERNEL
 from kmem.kapi.context import HARDIRQ_OFFSET, PREEMPT_OFFSET, SOFTIRQ_OFFSET
 from kmem.kapi.executor import TaskDied
 from kmem.lib.cstruct import CoreFault
-from kmem.mm.mm_types import NR_VM_EVENTS
+from kmem.mm.mm_types import NR_VM_EVENTS, kmem_cache
 from kmem.mm.vm_events import (
     EV_PAGE_TABLE,
     EV_PGALLOC,
@@ -159,13 +159,19 @@ class Lab:
         for name, free in FREES.items():
             self.reset()
             p = CALLS[call](self.k, size)
+            cache = self.k.mm.slab_of(p)
+            slabs = self._slabs(cache)
             try:
                 free(self.k, p, size)
             except (CoreFault, TaskDied):
                 continue
-            if not self.trouble and self.is_free(p):
+            stolen = cache and not self.k.mm.slab_of(p) and self._slabs(cache) == slabs  # pages, from below the cache
+            if not self.trouble and not stolen and self.is_free(p):
                 good.append(name)
         return ", ".join(good)
+
+    def _slabs(self, cache: int) -> int:
+        return int(self.k.mm.view.ptr(kmem_cache, cache).node[0].nr_slabs) if cache else 0
 
     def largest(self, call: str) -> int:
         """The largest size that succeeds, to 3 %: exact where it is a power of two."""

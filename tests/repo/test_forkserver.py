@@ -50,7 +50,7 @@ def test_no_process_is_left() -> None:
     before = set(os.listdir("/proc/self/task"))
     for _ in run_all(4, work, 2, Limits(wall_time=2.0)):
         break
-    assert set(os.listdir("/proc/self/task")) == before
+    assert set(os.listdir("/proc/self/task")) <= before
     try:
         left = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:

@@ -113,6 +113,8 @@ kmem.timeline = (() => {
       return;
     }
     shown = whole();
+    by = line.module.length ? "module" : "cache";
+    kmem.by("time-by").value = by;
     const canvas = kmem.by("time-canvas"), all = () => { shown = whole(); draw(); };
     kmem.by("time-by").addEventListener("change", (event) => { by = event.target.value; draw(); });
     kmem.by("time-in").addEventListener("click", () => zoom(0.5));
