@@ -59,7 +59,7 @@ class Words:
             return ""
         symbol, at = self._sites.get(address) or (self._kernel.kallsyms.sprint(address), None)
         if symbol.startswith("0x"):
-            return f"the kernel ({symbol})"
+            return "the kernel"
         file, line = at.source() if at else ("", 0)
         return f"{symbol} ({file}:{line})" if file else symbol
 
