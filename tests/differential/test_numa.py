@@ -87,7 +87,7 @@ def test_files_of_the_nodes_have_the_same_form(nodes: int) -> None:
         path.removeprefix(f"{SYS[1:]}/"): text for path, text in real(nodes).files.items() if path.startswith("sys")
     }
     with kmem.boot(ram=f"{RAM}M", cpus=max(nodes, 2), numa=nodes) as k:
-        ours = node_sysfs.files(k.mm)
+        ours = {name: text() for name, text in node_sysfs.files(k.mm).items()}
     for path, text in ours.items():
         name = path.rpartition("/")[2]
         if name in ("meminfo", "vmstat", "numastat"):

@@ -80,7 +80,15 @@ class Workplace:
         (directory / ".venv").symlink_to(sys.prefix)
         words = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.env = {**os.environ, "PATH": words, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        for name in ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "GITHUB_ACTIONS", "KMEM_UPDATE"):
+        for name in (
+            "PYTEST_ADDOPTS",
+            "PYTEST_CURRENT_TEST",
+            "PYTEST_XDIST_WORKER",
+            "GITHUB_ACTIONS",
+            "KMEM_UPDATE",
+            "CI",
+            "BUILD_NUMBER",
+        ):
             self.env.pop(name, None)
 
     def run(self, block: Block) -> str:
@@ -127,7 +135,7 @@ class Workplace:
                 check=False,
             )
             status = done.returncode
-            now = re.sub(r"(passed|failed)(.*) in [\d.]+s", r"\1\2 in 0.9s", done.stdout)
+            now = re.sub(r"(passed|failed)(.*) in [\d.]+s(?: \([\d:]+\))?", r"\1\2 in 0.9s", done.stdout)
             now = now.replace(f"{self.directory}/", "")
             if OMITTED in printed.splitlines():
                 now = _excerpt(printed, now, f"line {block.line}: $ {command}")

@@ -214,7 +214,7 @@ def test_vmallocinfo_tells_the_nodes(boot: Boot) -> None:
 
 def test_files_of_a_node(boot: Boot) -> None:
     mm = boot(ram=256 * MIB, nodes=2, cpus=3)
-    files = node_sysfs.files(mm)
+    files = {name: text() for name, text in node_sysfs.files(mm).items()}
     assert files["node0/cpulist"] == "0,2\n"
     assert files["node0/cpumap"] == "5\n"
     assert files["node1/distance"] == "20 10\n"

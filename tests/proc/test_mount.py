@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -157,6 +158,8 @@ def start(*words: str | Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        # Whoever ran the tests in the background may have let them ignore it.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -239,6 +242,14 @@ def test_a_mount_leaves_the_signals_of_the_process_alone(kernel: Kernel, tmp_pat
     before = handled()
     with kernel.mount(tmp_path):
         assert handled() == before
+
+
+@mounted_only
+def test_the_process_stays_in_its_directory(kernel: Kernel, tmp_path: Path) -> None:
+    before = Path.cwd()
+    with kernel.mount(tmp_path):
+        assert Path.cwd() == before
+    assert Path.cwd() == before
 
 
 @mounted_only

@@ -124,12 +124,12 @@ def test_what_the_machine_alone_does_not_see_is_known() -> None:
 @pytest.mark.parametrize("instrumented", [False, True])
 def test_every_finding_is_at_an_access_that_the_test_means(instrumented: bool) -> None:
     """The lines between KUNIT_EXPECT_KASAN_FAIL( and its end; what is inlined from headers, or called, is theirs."""
+    _, findings = outcome(instrumented)
     source = (find() / "mm/kasan/kasan_test.c").read_text()
     meant: set[int] = set()
     for match in re.finditer(r"KUNIT_EXPECT_KASAN_FAIL\(test,(?:[^;{]|\n)*?\);", source):
         first = source.count("\n", 0, match.start()) + 1
         meant |= set(range(first, first + match[0].count("\n") + 1))
-    _, findings = outcome(instrumented)
     odd = [
         (finding["kind"], finding["line"], finding["message"])
         for found in findings.values()

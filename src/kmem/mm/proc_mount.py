@@ -124,9 +124,13 @@ class _Files:
         self._tree, self._folders, self._until = Tree(), dict[str, set[str]](), 0.0
         self._open: dict[int, bytes] = {}
         self._number = 0
+        self._home = os.getcwd()
+        self.there = threading.Event()
 
     def init(self, path: str) -> None:
-        """The file system is there."""
+        """The file system is there. libfuse has gone to ``/``: the process goes back to where it was."""
+        os.chdir(self._home)
+        self.there.set()
 
     def destroy(self, path: str) -> None:
         """It is gone."""
@@ -218,7 +222,7 @@ class Mount:
 
     def _wait(self, where: str | Path) -> None:
         until = time.monotonic() + PATIENCE
-        while not os.path.ismount(self.path):
+        while not (os.path.ismount(self.path) and self._files.there.is_set()):
             if not self.alive or time.monotonic() > until:
                 raise UsageError(
                     f"{where}: cannot be mounted: {self._ended or 'it takes too long'}",
