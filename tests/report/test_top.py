@@ -436,4 +436,4 @@ def test_a_small_terminal_keeps_the_keys(tree: Path) -> None:
 
 def test_the_default_speed_fits_the_trace(player: Player) -> None:
     assert player.duration / player.speed() == pytest.approx(30)
-    assert command.seconds("0.5") == 0.5
+    assert command.parser().parse_args(["--delay", "0.5"]).delay == 0.5

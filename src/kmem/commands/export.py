@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from kmem.commands import options
-from kmem.commands.replay import seconds
-from kmem.errors import InputError, UsageError
+from kmem.errors import InputError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,8 +18,7 @@ def parser() -> argparse.ArgumentParser:
     form = result.add_mutually_exclusive_group(required=True)
     form.add_argument("--perfetto", action="store_true", help="Perfetto's protobuf, for https://ui.perfetto.dev")
     result.add_argument("-o", "--output", metavar="OUT", default="", help="the file (default: FILE.pftrace)")
-    result.add_argument("--from", dest="begin", type=seconds, default=0, metavar="S", help="write from second S on")
-    result.add_argument("--to", dest="end", type=seconds, default=0, metavar="S", help="write up to second S")
+    options.add_span(result, "write")
     result.add_argument(
         "--slices",
         type=options.count,
@@ -40,8 +38,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str]) -> int:
     """Read and write."""
     args = parser().parse_args(words)
-    if args.end and args.end <= args.begin:
-        raise UsageError("--to lies before --from", remedy="Give seconds since the beginning of the trace.")
+    options.check_span(args)
     from kmem.report import perfetto
     from kmem.trace.open import open_trace
 

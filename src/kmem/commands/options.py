@@ -74,6 +74,40 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def seconds(text: str) -> int:
+    """Nanoseconds that *text*, in seconds, means."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return int(value * 1e9)
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def add_span(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--from`` and ``--to``: *what* is done with the events between them."""
+    for word, name, rest in (("--from", "begin", "from second S on"), ("--to", "end", "up to second S")):
+        parser.add_argument(word, dest=name, type=seconds, default=0, metavar="S", help=f"{what} {rest}")
+
+
+def check_span(args: argparse.Namespace) -> None:
+    """Refuse an end that lies before the beginning."""
+    if args.end and args.end <= args.begin:
+        raise UsageError("--to lies before --from", remedy="Give seconds since the beginning of the trace.")
+
+
 def add_command_line(parser: argparse._ActionsContainer) -> None:
     """Add the kernel command line of the boot."""
     parser.add_argument(

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from kmem.commands import options
-from kmem.commands.replay import seconds
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +17,12 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("-o", "--output", default="trace.kmem", metavar="FILE", help="where to (default: trace.kmem)")
     result.add_argument(
-        "--for", dest="length", type=seconds, default=0, metavar="S", help="stop after S seconds (default: at Ctrl-C)"
+        "--for",
+        dest="length",
+        type=options.seconds,
+        default=0,
+        metavar="S",
+        help="stop after S seconds (default: at Ctrl-C)",
     )
     result.add_argument("command", nargs="*", metavar="COMMAND", help="record while this runs; put -- before it")
     return result

@@ -23,28 +23,6 @@ if TYPE_CHECKING:
     from kmem.trace.schema import Recording
 
 
-def seconds(text: str) -> int:
-    """Nanoseconds that *text*, in seconds, means."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return int(value * 1e9)
-
-
-def factor(text: str) -> float:
-    """A number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
-
-
 def setting(text: str) -> tuple[str, list[int | str]]:
     """``NAME=VALUE,VALUE``."""
     name, equals, values = text.partition("=")
@@ -71,8 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "--release", choices=options.releases(), default="", help="kernel to model (default: the nearest)"
     )
     add_setting(result, "a boot option of the model, as slub_max_order=0 or cpus=4 (default: as recorded)")
-    result.add_argument("--from", dest="begin", type=seconds, default=0, metavar="S", help="count from second S on")
-    result.add_argument("--to", dest="end", type=seconds, default=0, metavar="S", help="count up to second S")
+    options.add_span(result, "count")
     result.add_argument("--cache", default="", metavar="TEXT", help="show only caches with TEXT in their names")
     result.add_argument("--site", default="", metavar="TEXT", help="show only call sites with TEXT in their names")
     result.add_argument("--rows", type=options.count, default=15, metavar="N", help="rows of each table (default: 15)")
@@ -83,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_mount(tree, " and play the trace, as it went, until Ctrl-C")
     result.add_argument(
         "--speed",
-        type=factor,
+        type=options.positive,
         default=0.0,
         metavar="X",
         help="with --mount: seconds of the trace in a second (default: 1)",
@@ -97,8 +74,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str]) -> int:
     """Replay and report."""
     args = parser().parse_args(words)
-    if args.end and args.end <= args.begin:
-        raise UsageError("--to lies before --from", remedy="Give seconds since the beginning of the trace.")
+    options.check_span(args)
     from kmem.report import replay as report
     from kmem.report.table import ink_for
     from kmem.trace.open import open_trace

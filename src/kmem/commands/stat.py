@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 
 from kmem.commands import options
-from kmem.commands.replay import seconds
-from kmem.errors import UsageError
 
 SORTS = ("frag", "hit", "bytes", "pingpong")
 """Words of perf."""
@@ -23,8 +21,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("file", metavar="FILE", help="a trace: .kmem, text, Parquet, or a directory of raw pages")
     result.add_argument("--caller", action="store_true", help="call sites (the default, unless --alloc is given)")
     result.add_argument("--alloc", action="store_true", help="pointers, each with all that was allocated there")
-    result.add_argument("--from", dest="begin", type=seconds, default=0, metavar="S", help="count from second S on")
-    result.add_argument("--to", dest="end", type=seconds, default=0, metavar="S", help="count up to second S")
+    options.add_span(result, "count")
     result.add_argument("--rows", type=options.count, default=15, metavar="N", help="rows of each table (default: 15)")
     result.add_argument("--sort", choices=SORTS, default="frag", help="the most of this first (default: frag, waste)")
     result.add_argument("--json", action="store_true", help="print one JSON object instead of text, with all rows")
@@ -34,8 +31,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str]) -> int:
     """Read and report."""
     args = parser().parse_args(words)
-    if args.end and args.end <= args.begin:
-        raise UsageError("--to lies before --from", remedy="Give seconds since the beginning of the trace.")
+    options.check_span(args)
     from kmem.report import stat as report
     from kmem.report.table import ink_for
     from kmem.trace.open import open_trace

@@ -19,17 +19,6 @@ if TYPE_CHECKING:
 MODULES = (".ko", ".c", ".xz", ".gz", ".zst")
 
 
-def seconds(text: str) -> float:
-    """A number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the options of ``kmem top``."""
     result = options.new_parser("top", "Show where memory is, live: of this machine, of a trace, or of a module's run.")
@@ -49,13 +38,15 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--reverse", action="store_true", help="sort the other way round")
     result.add_argument("--filter", metavar="TEXT", default="", help="only names with TEXT in them")
-    result.add_argument("--delay", type=seconds, default=0.0, metavar="S", help="look every S seconds (default: 1)")
+    result.add_argument(
+        "--delay", type=options.positive, default=0.0, metavar="S", help="look every S seconds (default: 1)"
+    )
     group = result.add_argument_group("a trace or a run")
     group.add_argument(
         "--at", type=float, metavar="S", help="begin at second S of it, paused; with --once: show that moment"
     )
     group.add_argument(
-        "--speed", type=seconds, default=0.0, metavar="X", help="seconds of it in a second (default: fits)"
+        "--speed", type=options.positive, default=0.0, metavar="X", help="seconds of it in a second (default: fits)"
     )
     group.add_argument(
         "--release", choices=options.releases(), default="", help="kernel to model (default: the nearest)"
