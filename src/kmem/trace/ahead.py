@@ -30,20 +30,21 @@ class _Reader(Thread):
                 room = self.free.get()
                 if room is None:
                     return
-                _copy(batch, room)
-                self.full.put(room)
+                self.full.put(_copy(batch, room))
         except BaseException as error:  # whatever it is, it is raised where the batches are taken
             self.full.put(error)
         else:
             self.full.put(None)
 
 
-def _copy(batch: Columns, room: Columns) -> None:
+def _copy(batch: Columns, room: Columns) -> Columns:
+    """The events of *batch* in *room*, or in a larger one."""
     if batch.n > room.capacity:
-        room.__init__(batch.n)  # type: ignore[misc]
+        room = Columns(max(batch.n, batch.capacity))
     room.n = batch.n
     for name, values in room.arrays.items():
         np.copyto(values[: batch.n], batch.arrays[name][: batch.n])
+    return room
 
 
 def ahead(recording: Recording) -> Iterator[Columns]:
