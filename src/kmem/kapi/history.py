@@ -25,7 +25,7 @@ from kmem.abi.address import (
     VMEMMAP_START,
 )
 from kmem.errors import InputError, UsageError
-from kmem.sanitizers.kmemleak import FREES, SPACE
+from kmem.sanitizers.kmemleak import FREES, NOTHING, SPACE
 
 PAGES = SPACE["mm_page_alloc"]
 CACHES = SPACE["kmem_cache_create"]
@@ -33,7 +33,6 @@ OUTSIDE = "no module's code"
 """The call site of what Python, or the machine itself, called for."""
 UNNAMED = "object of a cache without a name"
 """What is allocated on kernels whose events do not name the cache; the free's event does."""
-NOTHING = (0, 16, (1 << 64) - 1)
 
 
 class UnknownAddress(InputError):

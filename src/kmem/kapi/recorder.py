@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from kmem.abi.address import PAGE_OFFSET, PAGE_SIZE
 from kmem.abi.flags import flag_names, format_flags
-from kmem.kapi.history import CACHES, NOTHING, OUTSIDE, History, Step, UnknownAddress, region
+from kmem.kapi.history import CACHES, OUTSIDE, History, Step, UnknownAddress, region
 from kmem.lib.cstruct import u64
 from kmem.mm.mm_types import kmem_cache
 from kmem.mm.proc_maps import comm
 from kmem.mm.proc_system import tasks
 from kmem.mm.stream import Event
-from kmem.sanitizers.kmemleak import FREES, SPACE
+from kmem.sanitizers.kmemleak import FREES, NOTHING, SPACE
 
 if TYPE_CHECKING:
     from kmem.kernel import Kernel

@@ -6,7 +6,6 @@ import os
 import struct
 from bisect import bisect_right
 
-from kmem.errors import InputError
 from kmem.machine.coredump import PT_LOAD, read_notes
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -62,6 +61,3 @@ class CoreMemory:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-__all__ = ["CoreMemory", "InputError"]

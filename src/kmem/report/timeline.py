@@ -6,13 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from kmem.sanitizers.kmemleak import FREES, SPACE
+from kmem.sanitizers.kmemleak import FREES, NOTHING, SPACE
 
 POINTS, GROUPS, EVENTS = 400, 11, 5000
 """Points in time, groups with a colour of their own, events that are told one by one."""
 BY = ("cache", "site", "module")
-NOTHING = (0, 16, (1 << 64) - 1)
-"""What is no memory: NULL, ZERO_SIZE_PTR, a failed mapping."""
 
 
 @dataclass

@@ -25,6 +25,8 @@ SPACE["kmem_cache_alloc"] = SPACE["kmem_cache_free"] = SPACE["kmalloc"]
 """By event, which kind of thing its pointer names: what may be freed by the other's call shares a number."""
 FREES = frozenset(ALLOCATES.values())
 ZERO_SIZE_PTR = 16
+NOTHING = (0, ZERO_SIZE_PTR, (1 << 64) - 1)
+"""What is no memory: NULL, ZERO_SIZE_PTR, a failed mapping."""
 
 
 class Site(Protocol):

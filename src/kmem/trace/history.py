@@ -10,8 +10,9 @@ import numpy as np
 
 from kmem.abi.address import DIRECT_MAP_SIZE, PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE
 from kmem.abi.flags import format_flags
-from kmem.kapi.history import NOTHING, UNNAMED, History, Step, UnknownAddress, address_of, region
+from kmem.kapi.history import UNNAMED, History, Step, UnknownAddress, address_of, region
 from kmem.mm.events import IOUNMAP, KFREE, KMALLOC, KMEM_CACHE_FREE, MM_PAGE_ALLOC, MM_PAGE_FREE, VMALLOC
+from kmem.sanitizers.kmemleak import NOTHING
 from kmem.trace.before import page_offset
 from kmem.trace.schema import KINDS, Array, Columns, Info, Recording, gfp_names, site_name
 from kmem.trace.state import caches_of
