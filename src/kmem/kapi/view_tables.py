@@ -112,7 +112,7 @@ def html(k: Any) -> str:
 
 def module_list(k: Kernel) -> Table[ModuleRow]:
     """The modules that are loaded."""
-    rows = [ModuleRow(m.name, Address(m.address), max(m.refcount - 1, 0)) for m in k.modules.values()]
+    rows = [ModuleRow(m.name, Address(m.address), k.loader.references(m)) for m in k.modules.values()]
     return Table("modules", ModuleRow, rows)
 
 
